@@ -1,0 +1,12 @@
+//! Flashtrack's engine: block volumes and their point-in-time copies as a pure state machine.
+//!
+//! The engine takes requests, commands and completions, and gives replies, answers and operations.
+//! It never opens a file, reads a clock, spawns a thread or awaits; the same code runs on io_uring
+//! and in the simulator. Start reading at `request`, `io` and `admin`: what goes in and out.
+
+pub mod admin;
+pub mod geometry;
+pub mod io;
+pub mod limits;
+pub mod request;
+pub mod units;

@@ -1,0 +1,35 @@
+//! Every bound in one place, checked against each other at compile time.
+
+use crate::units::BLOCK_BYTES;
+
+/// Largest volume: ext4 holds files a little under 16 TiB; 15 TiB leaves room (by policy).
+pub const VOLUME_BYTES_MAX: u64 = 15 << 40;
+/// Bytes of a track on generic (`fb`) volumes.
+pub const TRACK_BYTES_FB: u32 = 65_536;
+/// Bytes of a track on 3390 volumes: 12 records of 4 KiB.
+pub const TRACK_BYTES_3390: u32 = 49_152;
+/// Tracks of a cylinder on 3390 volumes.
+pub const TRACKS_PER_CYLINDER: u32 = 15;
+/// Relationships that one source track may take part in (white paper, Table 2).
+pub const RELATIONSHIPS_PER_TRACK: usize = 16;
+/// Extents of one establish command.
+pub const EXTENTS_PER_COMMAND: usize = 32;
+/// Longest data that one journal frame carries; longer writes become several frames.
+pub const FRAME_DATA_MAX: u64 = 1 << 20;
+/// Longest zero range that one journal frame carries; longer requests are carried out in slices.
+pub const FRAME_ZERO_MAX: u64 = 4 << 20;
+/// Longest read or write of one request.
+pub const REQUEST_BYTES_MAX: u64 = 64 << 20;
+/// Unsynced journal that starts a sync by itself, in bytes.
+pub const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
+/// Age of unsynced journal that starts a sync by itself, in microseconds.
+pub const UNSYNCED_AGE_MAX_US: u64 = 10_000;
+/// Longest name of a volume or pool, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Ended relationships that are remembered with their reason.
+pub const ENDED_REMEMBERED: usize = 1024;
+
+const _: () = assert!(VOLUME_BYTES_MAX / BLOCK_BYTES <= u32::MAX as u64);
+const _: () = assert!(TRACK_BYTES_FB as u64 % BLOCK_BYTES == 0);
+const _: () = assert!(TRACK_BYTES_3390 as u64 % BLOCK_BYTES == 0);
+const _: () = assert!(FRAME_DATA_MAX % BLOCK_BYTES == 0 && FRAME_ZERO_MAX % BLOCK_BYTES == 0);

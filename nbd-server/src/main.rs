@@ -1,0 +1,2 @@
+//! `flashtrackd`, the server.
+fn main() {}

@@ -1,0 +1,2 @@
+//! `flashtrack`, the command line.
+fn main() {}
