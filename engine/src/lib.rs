@@ -8,5 +8,6 @@ pub mod admin;
 pub mod geometry;
 pub mod io;
 pub mod limits;
+pub mod map;
 pub mod request;
 pub mod units;

@@ -1,0 +1,4 @@
+//! Every structure against a naive twin, after each step of random operation sequences.
+
+mod cover;
+mod slot_map;
