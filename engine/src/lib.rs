@@ -10,4 +10,5 @@ pub mod io;
 pub mod limits;
 pub mod map;
 pub mod request;
+pub mod thin;
 pub mod units;

@@ -1,0 +1,3 @@
+//! Every structure against a naive twin, after each step of random operation sequences.
+
+mod chain;
