@@ -5,3 +5,4 @@ mod slot_leaf;
 pub mod slot_map;
 #[cfg(test)]
 mod tests;
+pub mod track_bitmap;

@@ -2,3 +2,4 @@
 
 mod cover;
 mod slot_map;
+mod track_bitmap;
