@@ -7,6 +7,8 @@
 pub mod admin;
 pub mod geometry;
 pub mod io;
+pub mod journal;
 pub mod limits;
 pub mod request;
+pub mod store;
 pub mod units;
