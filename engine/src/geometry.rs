@@ -127,9 +127,7 @@ pub enum GeometryError {
     #[error("{0} bytes are more than the largest volume of {max} bytes (15 TiB)", max = limits::VOLUME_BYTES_MAX)]
     TooLarge(u64),
     /// More cylinders than the type has.
-    #[error(
-        "{cylinders} cylinders are more than the {max} that a volume of type {volume_type} has"
-    )]
+    #[error("{cylinders} cylinders are more than the {max} that a volume of type {volume_type} has")]
     TooManyCylinders {
         /// Asked for, after rounding up.
         cylinders: u64,
@@ -172,19 +170,12 @@ impl Geometry {
         if let Some(max) = volume_type.cylinders_max() {
             let cylinders = tracks.div_ceil(u64::from(limits::TRACKS_PER_CYLINDER));
             if cylinders > u64::from(max) {
-                return Err(GeometryError::TooManyCylinders {
-                    cylinders,
-                    max,
-                    volume_type,
-                });
+                return Err(GeometryError::TooManyCylinders { cylinders, max, volume_type });
             }
             tracks = cylinders * u64::from(limits::TRACKS_PER_CYLINDER);
         }
         let tracks = u32::try_from(tracks).map_err(|_| GeometryError::TooLarge(size))?;
-        Ok(Self {
-            volume_type,
-            tracks,
-        })
+        Ok(Self { volume_type, tracks })
     }
 
     fn cylinder_bytes(volume_type: VolumeType) -> u64 {
@@ -228,12 +219,8 @@ mod tests {
 
     #[test]
     fn a_size_of_zero_and_one_above_15_tib_are_refused_naming_the_limit() {
-        assert_eq!(
-            Geometry::new(VolumeType::Fb, Some(0), None),
-            Err(GeometryError::Zero)
-        );
-        let error =
-            Geometry::new(VolumeType::Fb, Some((15 << 40) + 1), None).expect_err("too large");
+        assert_eq!(Geometry::new(VolumeType::Fb, Some(0), None), Err(GeometryError::Zero));
+        let error = Geometry::new(VolumeType::Fb, Some((15 << 40) + 1), None).expect_err("too large");
         assert!(error.to_string().contains("15 TiB"), "{error}");
         assert!(Geometry::new(VolumeType::Fb, Some(15 << 40), None).is_ok());
         assert!(Geometry::new(VolumeType::Fb, Some(1 << 63), None).is_err());

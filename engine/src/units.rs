@@ -102,10 +102,7 @@ pub struct ByteRange {
 impl ByteRange {
     /// The range of `bytes` bytes from `start`, or `None` when it would pass the end of 64 bits.
     pub fn new(start: u64, bytes: u64) -> Option<Self> {
-        Some(Self {
-            start,
-            end: start.checked_add(bytes)?,
-        })
+        Some(Self { start, end: start.checked_add(bytes)? })
     }
 
     /// Length in bytes.
