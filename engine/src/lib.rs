@@ -7,8 +7,10 @@
 pub mod admin;
 pub mod geometry;
 pub mod io;
+pub mod journal;
 pub mod limits;
 pub mod map;
 pub mod request;
+pub mod store;
 pub mod thin;
 pub mod units;

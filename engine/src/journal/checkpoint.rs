@@ -1,0 +1,421 @@
+//! Checkpoints: the whole metadata as of a mark in the journal, in two slots written in turn.
+//!
+//! A slot holds two copies of its header, then the payload. The commit writes copy 0, after the payload is durable
+//! (J8); recovery writes copy 1, to make durable what it relies on without touching copy 0. The slot that is rewritten
+//! always holds the older checkpoint, which nobody looks at while the newer one is whole, so a torn rewrite is never
+//! taken for corruption: the cases are in `docs/on_disk_format.md`.
+
+use super::error::{length, read, sync, write};
+use super::{Mark, OpenError};
+use crate::io::{Action, Buffer, Object, Storage};
+use crate::store::{
+    HEADER_BLOCK_BYTES, SectorFault, StoreHeader, StoreUuid, checksum, copy_offset, open_sector,
+    sealed_block,
+};
+use crate::units::{Position, Seq};
+
+const MAGIC: [u8; 8] = *b"FTCHECKP";
+/// Offset of the payload: after both copies of the header.
+const PAYLOAD_OFFSET: u64 = 2 * HEADER_BLOCK_BYTES as u64;
+/// Bytes written at once (rule O12).
+const SLICE_BYTES: u64 = 1 << 20;
+/// Checkpoint objects grow by multiples of this.
+const GROWTH_BYTES: u64 = 64 << 10;
+
+/// What the header of a checkpoint says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CheckpointHeader {
+    /// How many checkpoints were begun before it.
+    pub(super) generation: u64,
+    /// Number of the opening that wrote it.
+    pub(super) opening: u64,
+    /// It holds everything up to here; replay goes on from here.
+    pub(super) mark: Mark,
+    /// Journal before this is not needed.
+    pub(super) keep_from: Position,
+    pub(super) payload_bytes: u64,
+    pub(super) payload_crc: u32,
+}
+
+impl CheckpointHeader {
+    fn encode(&self, uuid: StoreUuid, seed: u32) -> Vec<u8> {
+        sealed_block(MAGIC, seed, |fields| {
+            fields.put(&uuid.0);
+            fields.put_u64(self.generation);
+            fields.put_u64(self.opening);
+            fields.put_u64(self.mark.position.0);
+            fields.put_u64(self.mark.seq.0);
+            fields.put_u64(self.keep_from.0);
+            fields.put_u64(self.payload_bytes);
+            fields.put_u32(self.mark.checksum);
+            fields.put_u32(self.payload_crc);
+        })
+    }
+
+    fn decode(block: &[u8], store: &StoreHeader) -> Result<Self, SectorFault> {
+        let mut fields = open_sector(block, MAGIC, store.secret)?;
+        let uuid = StoreUuid(fields.take());
+        let generation = fields.take_u64();
+        let opening = fields.take_u64();
+        let position = Position(fields.take_u64());
+        let seq = Seq(fields.take_u64());
+        let keep_from = Position(fields.take_u64());
+        let payload_bytes = fields.take_u64();
+        let mark = Mark {
+            position,
+            seq,
+            checksum: fields.take_u32(),
+        };
+        let payload_crc = fields.take_u32();
+        if uuid != store.uuid || keep_from > position {
+            return Err(SectorFault::Fields);
+        }
+        Ok(Self {
+            generation,
+            opening,
+            mark,
+            keep_from,
+            payload_bytes,
+            payload_crc,
+        })
+    }
+}
+
+/// The checkpoint to recover from.
+#[derive(Debug)]
+pub(super) struct LoadedCheckpoint {
+    pub(super) slot: u8,
+    pub(super) header: CheckpointHeader,
+    pub(super) payload: Vec<u8>,
+    /// The journal is known synced up to here: the greatest mark in any whole header.
+    pub(super) synced_through: Position,
+    /// The greatest generation and opening in any whole header.
+    pub(super) greatest_generation: u64,
+    pub(super) greatest_opening: u64,
+    /// A slot other than the chosen one that is damaged, and how.
+    pub(super) damaged: Option<(u8, String)>,
+}
+
+/// What one slot turned out to be.
+struct Slot {
+    header: Option<CheckpointHeader>,
+    /// Why it cannot be used.
+    fault: Option<String>,
+}
+
+fn look_at_slot(
+    storage: &mut dyn Storage,
+    store: &StoreHeader,
+    slot: u8,
+) -> Result<(Slot, Vec<u8>), OpenError> {
+    let object = Object::Checkpoint(slot);
+    let Some(bytes) = length(storage, object)? else {
+        let fault = Some("it is missing".to_owned());
+        return Ok((
+            Slot {
+                header: None,
+                fault,
+            },
+            Vec::new(),
+        ));
+    };
+    let mut copies = Vec::new();
+    let mut fault = SectorFault::Blank;
+    for copy in 0..2 {
+        let mut block = [0; HEADER_BLOCK_BYTES];
+        read(storage, object, copy_offset(copy), &mut block)?;
+        match CheckpointHeader::decode(&block, store) {
+            Ok(header) => copies.push(header),
+            Err(SectorFault::Blank) => {}
+            Err(other) => fault = other,
+        }
+    }
+    let Some(header) = copies.into_iter().max_by_key(|header| header.generation) else {
+        let fault = Some(format!("its header: {fault}"));
+        return Ok((
+            Slot {
+                header: None,
+                fault,
+            },
+            Vec::new(),
+        ));
+    };
+    let fits = header.payload_bytes <= bytes.saturating_sub(PAYLOAD_OFFSET);
+    let Some(payload_bytes) = usize::try_from(header.payload_bytes).ok().filter(|_| fits) else {
+        let fault = Some(format!(
+            "it should hold {} bytes of metadata, the object has {bytes} bytes",
+            header.payload_bytes
+        ));
+        return Ok((
+            Slot {
+                header: Some(header),
+                fault,
+            },
+            Vec::new(),
+        ));
+    };
+    let mut payload = vec![0; payload_bytes];
+    read(storage, object, PAYLOAD_OFFSET, &mut payload)?;
+    let whole = checksum(store.secret, &payload) == header.payload_crc;
+    let fault = (!whole).then(|| "the checksum of its metadata is wrong".to_owned());
+    Ok((
+        Slot {
+            header: Some(header),
+            fault,
+        },
+        payload,
+    ))
+}
+
+/// The newest checkpoint that is whole. Whether it may be used although a newer one is damaged is for the scan to
+/// say: the journal since it must be complete.
+pub(super) fn load(
+    storage: &mut dyn Storage,
+    store: &StoreHeader,
+) -> Result<LoadedCheckpoint, OpenError> {
+    let (first, first_payload) = look_at_slot(storage, store, 0)?;
+    let (second, second_payload) = look_at_slot(storage, store, 1)?;
+    let headers = || first.header.iter().chain(second.header.iter());
+    let synced_through = headers()
+        .map(|it| it.mark.position)
+        .max()
+        .unwrap_or_default();
+    let greatest_generation = headers().map(|it| it.generation).max().unwrap_or(0);
+    let greatest_opening = headers().map(|it| it.opening).max().unwrap_or(0);
+    let usable = |slot: &Slot| slot.header.filter(|_| slot.fault.is_none());
+    let generation = |slot: &Slot| usable(slot).map(|header| header.generation);
+    let (slot, chosen, other, payload) = if generation(&second) > generation(&first) {
+        (1, &second, &first, second_payload)
+    } else {
+        (0, &first, &second, first_payload)
+    };
+    let Some(header) = usable(chosen) else {
+        return Err(OpenError::CheckpointDamaged {
+            first: first.fault.unwrap_or_default(),
+            second: second.fault.unwrap_or_default(),
+        });
+    };
+    // A slot of an older generation may be in the middle of being rewritten: that is no damage.
+    let older = other
+        .header
+        .is_some_and(|it| it.generation < header.generation);
+    let damaged = other
+        .fault
+        .clone()
+        .filter(|_| !older)
+        .map(|reason| (1 - slot, reason));
+    Ok(LoadedCheckpoint {
+        slot,
+        header,
+        payload,
+        synced_through,
+        greatest_generation,
+        greatest_opening,
+        damaged,
+    })
+}
+
+/// Makes the checkpoint's header durable anew, whatever became of the sync of its commit: its payload was durable
+/// before any header was written.
+pub(super) fn confirm(
+    storage: &mut dyn Storage,
+    store: &StoreHeader,
+    checkpoint: &LoadedCheckpoint,
+) -> Result<(), OpenError> {
+    let object = Object::Checkpoint(checkpoint.slot);
+    let block = checkpoint.header.encode(store.uuid, store.secret);
+    write(storage, object, copy_offset(1), &block)?;
+    sync(storage, object)
+}
+
+/// Writes the first checkpoint of a new store, of the beginning of history.
+pub(super) fn write_first(
+    storage: &mut dyn Storage,
+    store: &StoreHeader,
+    payload: &[u8],
+) -> Result<(), OpenError> {
+    let object = Object::Checkpoint(0);
+    let header = CheckpointHeader {
+        generation: 1,
+        opening: 0,
+        mark: Mark::default(),
+        keep_from: Position(0),
+        payload_bytes: payload.len() as u64,
+        payload_crc: checksum(store.secret, payload),
+    };
+    write(storage, object, PAYLOAD_OFFSET, payload)?;
+    write(storage, object, 0, &header.encode(store.uuid, store.secret))?;
+    sync(storage, object)
+}
+
+/// Bytes that a checkpoint object needs for `payload_bytes` bytes of payload.
+pub(super) fn object_bytes(payload_bytes: u64) -> u64 {
+    (PAYLOAD_OFFSET + payload_bytes).next_multiple_of(GROWTH_BYTES)
+}
+
+/// Which slot and generation come next.
+#[derive(Debug)]
+pub struct CheckpointSlots {
+    uuid: StoreUuid,
+    seed: u32,
+    opening: u64,
+    /// Holds the newest checkpoint that is committed.
+    newest: u8,
+    generation: u64,
+}
+
+impl CheckpointSlots {
+    pub(super) fn new(store: &StoreHeader, loaded: &LoadedCheckpoint) -> Self {
+        Self {
+            uuid: store.uuid,
+            seed: store.secret,
+            opening: store.epoch,
+            newest: loaded.slot,
+            generation: loaded.greatest_generation,
+        }
+    }
+
+    /// Begins a checkpoint: `payload` is the metadata as of `mark` (`Journal::mark` of that moment); what it needs of the
+    /// journal begins at `keep_from`, at the latest at the mark. One at a time; one that fails is dropped, and the
+    /// checkpoint before it stays in force.
+    ///
+    /// # Panics
+    /// When `keep_from` lies after the mark.
+    pub fn begin(&mut self, mark: Mark, keep_from: Position, payload: Vec<u8>) -> CheckpointWriter {
+        assert!(
+            keep_from <= mark.position,
+            "the journal is needed from the mark on at the latest"
+        );
+        self.generation += 1;
+        let header = CheckpointHeader {
+            generation: self.generation,
+            opening: self.opening,
+            mark,
+            keep_from,
+            payload_bytes: payload.len() as u64,
+            payload_crc: checksum(self.seed, &payload),
+        };
+        let header_block = header.encode(self.uuid, self.seed);
+        let slot = 1 - self.newest;
+        CheckpointWriter {
+            slot,
+            header,
+            header_block,
+            payload,
+            step: Step::Allocate,
+            busy: false,
+        }
+    }
+
+    /// The checkpoint is committed (`CheckpointWriter::is_committed`): the next one goes to the other slot. What it
+    /// does not need of the journal may be released: everything before the position given back.
+    ///
+    /// # Panics
+    /// When it is not committed.
+    pub fn committed(&mut self, writer: &CheckpointWriter) -> Position {
+        assert!(writer.is_committed(), "the checkpoint is not durable yet");
+        self.newest = writer.slot;
+        writer.header.keep_from
+    }
+}
+
+/// What a checkpoint does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Allocate,
+    /// The slice that begins at this byte of the payload.
+    Payload(u64),
+    SyncPayload,
+    Commit,
+    SyncCommit,
+    Committed,
+}
+
+/// A checkpoint being written: one operation after the other.
+#[derive(Debug)]
+pub struct CheckpointWriter {
+    slot: u8,
+    header: CheckpointHeader,
+    header_block: Vec<u8>,
+    payload: Vec<u8>,
+    step: Step,
+    /// The operation of `step` is under way.
+    busy: bool,
+}
+
+impl CheckpointWriter {
+    /// The next operation, to report with `action_done`. `None` while one is under way, when the checkpoint is
+    /// committed, and while the journal is not durable (`Journal::durable`) up to the mark.
+    pub fn next_action(&mut self, durable: Position) -> Option<(Object, Action)> {
+        let waits = self.step == Step::Commit && durable < self.header.mark.position;
+        if self.busy || waits {
+            return None;
+        }
+        let action = match self.step {
+            Step::Allocate => Action::Allocate {
+                offset: 0,
+                bytes: object_bytes(self.header.payload_bytes),
+            },
+            Step::Payload(start) => {
+                let end = (start + SLICE_BYTES).min(self.header.payload_bytes);
+                let index = |at: u64| usize::try_from(at).expect("the payload is in memory");
+                let data = Buffer::from(&self.payload[index(start)..index(end)]);
+                Action::Write {
+                    offset: PAYLOAD_OFFSET + start,
+                    data,
+                }
+            }
+            Step::SyncPayload | Step::SyncCommit => Action::Sync,
+            Step::Commit => {
+                let data = Buffer::from_vec(std::mem::take(&mut self.header_block));
+                Action::Write {
+                    offset: copy_offset(0),
+                    data,
+                }
+            }
+            Step::Committed => return None,
+        };
+        self.busy = true;
+        Some((Object::Checkpoint(self.slot), action))
+    }
+
+    /// The operation under way has succeeded. When it has failed, drop the checkpoint: after a failed `Allocate` or write
+    /// of it the store goes on, with a failed sync it stops (rule O9).
+    ///
+    /// # Panics
+    /// When none is under way.
+    pub fn action_done(&mut self) {
+        assert!(self.busy, "no operation of the checkpoint is under way");
+        self.busy = false;
+        let first_slice = if self.payload.is_empty() {
+            Step::SyncPayload
+        } else {
+            Step::Payload(0)
+        };
+        self.step = match self.step {
+            Step::Allocate => first_slice,
+            Step::Payload(start) if start + SLICE_BYTES < self.header.payload_bytes => {
+                Step::Payload(start + SLICE_BYTES)
+            }
+            Step::Payload(_) => Step::SyncPayload,
+            Step::SyncPayload => Step::Commit,
+            Step::Commit => Step::SyncCommit,
+            Step::SyncCommit | Step::Committed => Step::Committed,
+        };
+    }
+
+    /// True when the checkpoint is durable and in force.
+    pub fn is_committed(&self) -> bool {
+        self.step == Step::Committed
+    }
+
+    /// The place up to which it holds everything.
+    pub fn mark(&self) -> Mark {
+        self.header.mark
+    }
+
+    /// Bytes of its payload.
+    pub fn payload_bytes(&self) -> u64 {
+        self.header.payload_bytes
+    }
+}

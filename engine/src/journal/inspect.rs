@@ -1,0 +1,181 @@
+//! The offline, read-only look at a store that `flashtrack store check` and `dump` print: the same reading as
+//! recovery's, without a single write.
+
+use super::error::length;
+use super::frame::FrameKind;
+use super::recover::{Judged, judge};
+use super::scan::{ScannedFrame, read_payload};
+use super::{FrameFault, Mark, OpenError};
+use crate::io::{Object, Storage};
+use crate::store::{SectorFault, StoreHeader};
+use crate::units::{Position, Seq};
+
+/// The checkpoint that recovery would use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointSummary {
+    /// Its slot.
+    pub slot: u8,
+    /// How many checkpoints were begun before it.
+    pub generation: u64,
+    /// Number of the opening that wrote it.
+    pub opening: u64,
+    /// Replay goes on from here.
+    pub replay_from: Position,
+    /// Journal before this is not needed.
+    pub keep_from: Position,
+    /// Number of the last frame that it holds.
+    pub seq: Seq,
+    /// The metadata.
+    pub payload: Vec<u8>,
+}
+
+/// A segment of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentSummary {
+    /// Its number.
+    pub number: u64,
+    /// Its slot.
+    pub slot: u32,
+    /// Number of the opening that wrote it.
+    pub opening: u64,
+    /// Where the content before it ends.
+    pub after: Position,
+    /// False when a younger segment has made all of it void.
+    pub counts: bool,
+}
+
+/// What an inspection found.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The store's header.
+    pub header: StoreHeader,
+    /// The checkpoint.
+    pub checkpoint: CheckpointSummary,
+    /// Segments with a whole header, ascending.
+    pub segments: Vec<SegmentSummary>,
+    /// Frames after the checkpoint, ascending.
+    pub frames: Vec<ScannedFrame>,
+    /// Where they end, and why.
+    pub end: (Mark, FrameFault),
+    /// The journal is known to have been synced through here.
+    pub synced_through: Position,
+    /// Why `recover` would refuse, if so.
+    pub refusal: Option<OpenError>,
+    /// Damage that recovery gets along with, each in a sentence.
+    pub findings: Vec<String>,
+}
+
+/// Looks at a store without writing. With `payloads`, the payloads of all staged writes after the checkpoint are verified
+/// too, not only those past the last place known synced.
+///
+/// # Errors
+/// When there is nothing to look at: no header, another version, no whole checkpoint, a failure of the storage.
+pub fn inspect(storage: &mut dyn Storage, payloads: bool) -> Result<Inspection, OpenError> {
+    let judged = judge(storage)?;
+    let mut findings = findings(storage, &judged)?;
+    if payloads {
+        verify_payloads(storage, &judged, &mut findings)?;
+    }
+    let refusal = judged.refusal();
+    let Judged {
+        header,
+        checkpoint,
+        survey,
+        scan,
+        ..
+    } = judged;
+    let counting = survey.segments.values().map(|segment| (segment, true));
+    let void = survey.void.values().map(|segment| (segment, false));
+    let mut segments: Vec<SegmentSummary> = counting
+        .chain(void)
+        .map(|(segment, counts)| SegmentSummary {
+            number: segment.header.number,
+            slot: segment.slot,
+            opening: segment.header.opening,
+            after: segment.header.after,
+            counts,
+        })
+        .collect();
+    segments.sort_unstable_by_key(|segment| segment.number);
+    let scanned = scan.frames.into_iter().map(|frame| {
+        let payload = frame.header.payload();
+        frame.into_scanned(payload)
+    });
+    Ok(Inspection {
+        header,
+        checkpoint: CheckpointSummary {
+            slot: checkpoint.slot,
+            generation: checkpoint.header.generation,
+            opening: checkpoint.header.opening,
+            replay_from: checkpoint.header.mark.position,
+            keep_from: checkpoint.header.keep_from,
+            seq: checkpoint.header.mark.seq,
+            payload: checkpoint.payload,
+        },
+        segments,
+        frames: scanned.collect(),
+        end: (scan.stop.mark, scan.stop.fault),
+        synced_through: scan.synced_through,
+        refusal,
+        findings,
+    })
+}
+
+fn findings(storage: &mut dyn Storage, judged: &Judged) -> Result<Vec<String>, OpenError> {
+    let mut findings = Vec::new();
+    let copies = super::create::read_header(storage)?;
+    for (copy, fault) in copies.faults() {
+        findings.push(format!("copy {copy} of the store's header: {fault}"));
+    }
+    if let Some((slot, reason)) = &judged.checkpoint.damaged {
+        findings.push(format!("checkpoint slot {slot}: {reason}"));
+    }
+    for broken in &judged.survey.wrong_length {
+        findings.push(format!(
+            "{:?} has {} bytes, a segment has {}",
+            Object::Segment(broken.slot),
+            broken.bytes,
+            judged.header.segment_bytes
+        ));
+    }
+    for nameless in &judged.survey.nameless {
+        // Blank slots were never used.
+        if nameless.fault != SectorFault::Blank {
+            let object = Object::Segment(nameless.slot);
+            findings.push(format!(
+                "the segment header of {object:?}: {}",
+                nameless.fault
+            ));
+        }
+    }
+    if length(storage, Object::Checkpoint(1 - judged.checkpoint.slot))?.is_none() {
+        findings.push(format!(
+            "checkpoint slot {} is missing",
+            1 - judged.checkpoint.slot
+        ));
+    }
+    Ok(findings)
+}
+
+fn verify_payloads(
+    storage: &mut dyn Storage,
+    judged: &Judged,
+    findings: &mut Vec<String>,
+) -> Result<(), OpenError> {
+    for frame in &judged.scan.frames {
+        let header = &frame.header;
+        if header.kind == FrameKind::Data
+            && read_payload(storage, &judged.header, &judged.survey, header)?.is_none()
+        {
+            findings.push(format!(
+                "frame {} at position {}: the payload for volume {} bytes {}..{} is damaged",
+                header.seq,
+                header.position,
+                header.volume,
+                header.range().start,
+                header.range().end
+            ));
+        }
+    }
+    Ok(())
+}

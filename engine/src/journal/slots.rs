@@ -1,0 +1,175 @@
+//! Which slot holds which segment, which slots are free, and which are to be created.
+//!
+//! A slot is at any time exactly one of: held by a live segment, free (it exists, preallocated), being
+//! created, or not there yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Free slots kept ready beyond the segment being filled.
+const READY_AHEAD: usize = 3;
+
+/// The slots of a journal.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    /// Slot of each live segment, by segment number.
+    live: BTreeMap<u64, u32>,
+    free: BTreeSet<u32>,
+    creating: BTreeSet<u32>,
+    /// Slots whose object is of the wrong length: neither used nor created again.
+    unusable: BTreeSet<u32>,
+    /// Set when a creation failed, until segments are released or the engine asks to try again.
+    paused: bool,
+}
+
+impl Slots {
+    /// Takes over what a survey of the store found.
+    pub(super) fn new(
+        live: BTreeMap<u64, u32>,
+        free: BTreeSet<u32>,
+        unusable: BTreeSet<u32>,
+    ) -> Self {
+        Self {
+            live,
+            free,
+            unusable,
+            ..Self::default()
+        }
+    }
+
+    /// Slot of a live segment.
+    pub(super) fn slot_of(&self, number: u64) -> Option<u32> {
+        self.live.get(&number).copied()
+    }
+
+    /// Number of live segments.
+    pub(super) fn live_count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Number of the oldest live segment.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.live.first_key_value().map(|(&number, _)| number)
+    }
+
+    /// Number of free slots.
+    pub(super) fn free_count(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Gives the lowest free slot to segment `number`.
+    pub(super) fn take(&mut self, number: u64) -> Option<u32> {
+        let slot = self.free.pop_first()?;
+        let before = self.live.insert(number, slot);
+        assert!(before.is_none(), "segment {number} has a slot already");
+        Some(slot)
+    }
+
+    /// Frees the slots of all segments below `number`.
+    pub(super) fn release_below(&mut self, number: u64) {
+        let kept = self.live.split_off(&number);
+        let released = std::mem::replace(&mut self.live, kept);
+        if !released.is_empty() {
+            self.paused = false;
+        }
+        self.free.extend(released.into_values());
+    }
+
+    /// Adds slots that turned out to hold nothing.
+    pub(super) fn add_free(&mut self, slots: impl IntoIterator<Item = u32>) {
+        self.free.extend(slots);
+    }
+
+    /// A slot to create now: while fewer than `READY_AHEAD` are free and `capacity` allows it.
+    pub(super) fn wanted(&mut self, capacity: usize) -> Option<u32> {
+        let ready = self.free.len() + self.creating.len();
+        if self.paused || ready >= READY_AHEAD || self.live.len() + ready >= capacity {
+            return None;
+        }
+        Some(self.begin_create())
+    }
+
+    /// Names a slot that is not there and counts it as being created.
+    pub(super) fn begin_create(&mut self) -> u32 {
+        let live: BTreeSet<u32> = self.live.values().copied().collect();
+        let slot = (0..)
+            .find(|slot| {
+                !live.contains(slot)
+                    && !self.free.contains(slot)
+                    && !self.creating.contains(slot)
+                    && !self.unusable.contains(slot)
+            })
+            .expect("fewer than 2^32 slots exist");
+        self.creating.insert(slot);
+        slot
+    }
+
+    /// The slot was created.
+    pub(super) fn ready(&mut self, slot: u32) {
+        assert!(
+            self.creating.remove(&slot),
+            "slot {slot} was not being created"
+        );
+        self.free.insert(slot);
+    }
+
+    /// The slot could not be created.
+    pub(super) fn failed(&mut self, slot: u32) {
+        assert!(
+            self.creating.remove(&slot),
+            "slot {slot} was not being created"
+        );
+        self.paused = true;
+    }
+
+    /// Creations may be tried again.
+    pub(super) fn retry(&mut self) {
+        self.paused = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_wanted_ahead_of_need_up_to_the_capacity() {
+        let mut slots = Slots::default();
+        let wanted: Vec<u32> = std::iter::from_fn(|| slots.wanted(10)).collect();
+        assert_eq!(wanted, [0, 1, 2]);
+        wanted.into_iter().for_each(|slot| slots.ready(slot));
+        assert_eq!(slots.wanted(10), None);
+        assert_eq!(slots.take(1), Some(0));
+        assert_eq!(slots.wanted(3), None, "the capacity is reached");
+        assert_eq!(slots.wanted(4), Some(3));
+    }
+
+    #[test]
+    fn after_a_failed_creation_none_is_wanted_until_segments_are_released() {
+        let mut slots = Slots::default();
+        let slot = slots.wanted(10).unwrap();
+        slots.ready(slot);
+        slots.take(1);
+        let slot = slots.wanted(10).unwrap();
+        slots.failed(slot);
+        assert_eq!(slots.wanted(10), None);
+        slots.release_below(1);
+        assert_eq!(slots.wanted(10), None, "nothing was released");
+        slots.release_below(2);
+        assert_eq!(slots.free_count(), 1);
+        assert_eq!(slots.wanted(10), Some(1));
+    }
+
+    #[test]
+    fn a_released_slot_is_used_again() {
+        let mut slots = Slots::new(
+            BTreeMap::from([(4, 0), (5, 1)]),
+            BTreeSet::new(),
+            BTreeSet::from([2]),
+        );
+        assert_eq!(slots.take(6), None);
+        slots.release_below(5);
+        assert_eq!(slots.take(6), Some(0));
+        assert_eq!((slots.slot_of(4), slots.slot_of(6)), (None, Some(0)));
+        assert_eq!(slots.begin_create(), 3, "slot 2 is of the wrong length");
+    }
+}

@@ -1,0 +1,171 @@
+//! A survey of the slots: which segments there are, how far the content of each counts, and which slots are free.
+//!
+//! A segment's `after` makes void what older segments hold past it. So the content of a segment counts up to the
+//! least `after` of all younger segments, and a segment of which nothing counts is void.
+
+use std::collections::BTreeMap;
+
+use super::OpenError;
+use super::error::{length, read};
+use super::frame::{FRAME_ALIGN, FrameHeader};
+use super::segment::{CONTENT_OFFSET, Layout, SegmentHeader};
+use crate::io::{Object, Storage};
+use crate::store::{HEADER_BLOCK_BYTES, SectorFault, StoreHeader};
+use crate::units::Position;
+
+/// A segment with a whole header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Where it is.
+    pub(super) slot: u32,
+    /// What its header says.
+    pub(super) header: SegmentHeader,
+    /// Its content counts up to here.
+    pub(super) limit: Position,
+}
+
+/// A slot without a whole header: never used, torn when it was begun, or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Nameless {
+    /// Which.
+    pub(super) slot: u32,
+    /// Why there is no header.
+    pub(super) fault: SectorFault,
+}
+
+/// A slot whose object has another length than a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WrongLength {
+    /// Which.
+    pub(super) slot: u32,
+    /// The length in bytes.
+    pub(super) bytes: u64,
+    /// True when it holds nothing: a creation that was cut off. Otherwise it was damaged.
+    pub(super) blank: bool,
+}
+
+/// All slots.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Segments of which something counts, by number.
+    pub(super) segments: BTreeMap<u64, Segment>,
+    /// Segments of which nothing counts, by number.
+    pub(super) void: BTreeMap<u64, Segment>,
+    /// Slots without a whole header.
+    pub(super) nameless: Vec<Nameless>,
+    /// Slots whose object has another length than a segment.
+    pub(super) wrong_length: Vec<WrongLength>,
+    /// By `after`: what goes on there.
+    successors: BTreeMap<Position, u64>,
+}
+
+impl Survey {
+    /// Looks at the header of every slot.
+    pub(super) fn take(storage: &mut dyn Storage, store: &StoreHeader) -> Result<Self, OpenError> {
+        let mut survey = Self::default();
+        let mut found: BTreeMap<u64, Segment> = BTreeMap::new();
+        for object in storage.list().map_err(OpenError::List)? {
+            let Object::Segment(slot) = object else {
+                continue;
+            };
+            let bytes = length(storage, object)?.unwrap_or(0);
+            let mut block = [0; HEADER_BLOCK_BYTES];
+            read(storage, object, 0, &mut block)?;
+            if bytes != u64::from(store.segment_bytes) {
+                let blank = block.iter().all(|&byte| byte == 0);
+                survey.wrong_length.push(WrongLength { slot, bytes, blank });
+                continue;
+            }
+            let header = match SegmentHeader::decode(&block, store) {
+                Ok(header) => header,
+                Err(fault) => {
+                    survey.nameless.push(Nameless { slot, fault });
+                    continue;
+                }
+            };
+            let segment = Segment {
+                slot,
+                header,
+                limit: Position(0),
+            };
+            match found.get(&header.number) {
+                // Numbers are unique, unless an object was copied by hand: the first one counts.
+                Some(_) => survey.nameless.push(Nameless {
+                    slot,
+                    fault: SectorFault::Fields,
+                }),
+                None => {
+                    found.insert(header.number, segment);
+                }
+            }
+        }
+        survey.set_limits(found, Layout::new(store.segment_bytes));
+        Ok(survey)
+    }
+
+    /// From the youngest to the oldest: the least `after` seen so far limits what counts.
+    fn set_limits(&mut self, found: BTreeMap<u64, Segment>, layout: Layout) {
+        let mut least_after = Position(u64::MAX);
+        for (number, mut segment) in found.into_iter().rev() {
+            if least_after <= layout.start(number) {
+                self.void.insert(number, segment);
+                continue;
+            }
+            segment.limit = least_after.min(layout.end(number));
+            least_after = least_after.min(segment.header.after);
+            self.successors.insert(segment.header.after, number);
+            self.segments.insert(number, segment);
+        }
+    }
+
+    /// The segment that goes on where content ends at `position`.
+    pub(super) fn successor(&self, position: Position) -> Option<&Segment> {
+        self.successors
+            .get(&position)
+            .and_then(|number| self.segments.get(number))
+    }
+
+    /// The greatest segment number in any header.
+    pub(super) fn greatest_number(&self) -> u64 {
+        let last = |map: &BTreeMap<u64, Segment>| map.last_key_value().map_or(0, |(&n, _)| n);
+        last(&self.segments).max(last(&self.void))
+    }
+
+    /// The greatest opening in any header.
+    pub(super) fn greatest_opening(&self) -> u64 {
+        let all = self.segments.values().chain(self.void.values());
+        all.map(|segment| segment.header.opening).max().unwrap_or(0)
+    }
+}
+
+/// Every whole frame header in `slot` that lies where it says, from byte `from` up to byte `to` of the segment: how a
+/// segment is read when the chain of frames is broken or its header is lost.
+pub(super) fn find_frames(
+    storage: &mut dyn Storage,
+    store: &StoreHeader,
+    slot: u32,
+    from: u64,
+    to: u64,
+) -> Result<Vec<FrameHeader>, OpenError> {
+    let layout = Layout::new(store.segment_bytes);
+    let from = from.next_multiple_of(FRAME_ALIGN).max(CONTENT_OFFSET);
+    let Some(bytes) = to
+        .checked_sub(from)
+        .and_then(|bytes| usize::try_from(bytes).ok())
+    else {
+        return Ok(Vec::new());
+    };
+    let mut content = vec![0; bytes];
+    read(storage, Object::Segment(slot), from, &mut content)?;
+    let mut frames = Vec::new();
+    let step = usize::try_from(FRAME_ALIGN).expect("a small constant");
+    for at in (0..content.len()).step_by(step) {
+        let Some(rest) = content.get(at..) else { break };
+        if let Ok((header, _)) = FrameHeader::decode(rest, store.secret)
+            && layout.offset(header.position) == from + at as u64
+        {
+            frames.push(header);
+        }
+    }
+    Ok(frames)
+}

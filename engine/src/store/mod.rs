@@ -1,0 +1,11 @@
+//! The store's identity, and the sealed sectors in which headers are kept.
+
+mod header;
+mod sector;
+
+pub use header::{FORMAT_VERSION, StoreHeader, StoreUuid};
+pub(crate) use header::{HEADER_BYTES, HeaderCopies, HeaderFault, copy_offset};
+pub(crate) use sector::{
+    FieldReader, FieldWriter, HEADER_BLOCK_BYTES, SECTOR_BYTES, SectorFault, checksum, open_sector,
+    sealed_block,
+};
