@@ -1,1 +1,4 @@
 //! NBD server of Flashtrack.
+
+pub mod protocol;
+pub mod session;
