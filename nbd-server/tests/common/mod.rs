@@ -18,6 +18,7 @@ use flashtrack_nbd_server::session::{
 };
 
 /// One line of a conversation.
+#[derive(Clone, Copy)]
 pub(crate) enum Line<'a> {
     /// The client sends these bytes.
     C(&'a str),
