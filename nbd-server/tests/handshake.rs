@@ -1,9 +1,11 @@
 //! Handshakes, byte for byte. The notation is explained in `common`.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::Line::{Asks, C, Finished, S, Shutdown, Unfinished};
-use common::{TestExports, bytes, converse, converse_with, option, sent};
+use common::{TestExports, bytes, converse, converse_with, hex, option, sent};
 use flashtrack_nbd_server::protocol::Violation;
 use flashtrack_nbd_server::session::{CloseReason, Event, Phase, Session, SessionLimits};
 
@@ -11,8 +13,7 @@ const GREETING: &str = "init opt 0003";
 
 /// Text of an error reply, with its length in front.
 fn text(text: &str) -> String {
-    let quoted: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("{:08x} {quoted}", text.len())
+    format!("{:08x} {}", text.len(), hex(text.as_bytes()))
 }
 
 /// Runs `input` after the client flags; gives the session, its output after the greeting, and the
@@ -238,8 +239,8 @@ fn lengths_that_contradict_each_other_are_invalid_and_keep_the_client_in_step() 
 
 #[test]
 fn an_option_that_is_too_long_is_skipped_without_being_stored() {
-    let mut input = option(7, &[0; (64 << 10) + 1]);
-    input.extend(option(77, &[0; 100 << 10]));
+    let mut input = option(7, &vec![0; (64 << 10) + 1]);
+    input.extend(option(77, &vec![0; 100 << 10]));
     input.extend(option(3, &[]));
 
     let (_, output, _) = after_flags(&input);

@@ -1,5 +1,7 @@
 //! The transmission phase, byte for byte. The notation is explained in `common`.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::collections::VecDeque;

@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test uses its part of the module")]
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 
 use flashtrack_engine::io::Buffer;
 use flashtrack_engine::request::{
@@ -212,7 +213,10 @@ pub(crate) fn converse_with(limits: SessionLimits, lines: &[Line<'_>]) -> Sessio
 
 /// Bytes as hexadecimal digits, for messages.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        write!(digits, "{byte:02x}").unwrap();
+        digits
+    })
 }
 
 /// A client's request.
