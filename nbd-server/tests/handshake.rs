@@ -190,7 +190,7 @@ fn an_unknown_export_is_named_in_the_error_and_the_handshake_goes_on() {
         C("opt 00000007 0000000a  00000004 6e6f0a6e 0000"),
         S("rep 00000007 80000006"),
         S(&text(
-            "export \"no?n\" is not available; list the exports to see which are",
+            "export \"no\\nn\" is not available; list the exports to see which are",
         )),
         C("opt 00000003 00000000"),
         S("rep 00000003 00000002 00000007  00000003 'big'"),

@@ -43,8 +43,6 @@ pub const OPT_EXPORT_NAME: u32 = 1;
 pub const OPT_ABORT: u32 = 2;
 /// Option: name the exports.
 pub const OPT_LIST: u32 = 3;
-/// Option: go over to TLS.
-pub const OPT_STARTTLS: u32 = 5;
 /// Option: describe an export.
 pub const OPT_INFO: u32 = 6;
 /// Option: describe and choose an export.
@@ -55,8 +53,6 @@ pub const OPT_STRUCTURED_REPLY: u32 = 8;
 pub const OPT_LIST_META_CONTEXT: u32 = 9;
 /// Option: choose the metadata contexts of an export.
 pub const OPT_SET_META_CONTEXT: u32 = 10;
-/// Option: use 64-bit lengths.
-pub const OPT_EXTENDED_HEADERS: u32 = 11;
 
 /// Option reply: done.
 pub const REP_ACK: u32 = 1;

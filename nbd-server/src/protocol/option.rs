@@ -14,13 +14,12 @@ pub struct OptionHeader {
     pub bytes: u32,
 }
 
-/// An option that is well-formed.
+/// An option that is well-formed. `ABORT` is not among them: it counts from its header on, since its
+/// data is to be ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientOption<'a> {
     /// Choose this export.
     ExportName(&'a str),
-    /// End the handshake.
-    Abort,
     /// Name the exports.
     List,
     /// Describe an export.
@@ -89,7 +88,7 @@ pub enum OptionError {
     #[error("metadata contexts need structured replies; ask for those first")]
     SimpleReplies,
     /// No such export.
-    #[error("export \"{0}\" is not available; list the exports to see which are")]
+    #[error("export {0:?} is not available; list the exports to see which are")]
     UnknownExport(String),
     /// The server is going down.
     #[error("the server is shutting down")]
@@ -150,8 +149,6 @@ impl<'a> ClientOption<'a> {
         };
         match option {
             nbd::OPT_EXPORT_NAME => Ok(Self::ExportName(string(data)?)),
-            // The document: data of ABORT is ignored.
-            nbd::OPT_ABORT => Ok(Self::Abort),
             nbd::OPT_LIST | nbd::OPT_STRUCTURED_REPLY if !data.is_empty() => Err(malformed),
             nbd::OPT_LIST => Ok(Self::List),
             nbd::OPT_STRUCTURED_REPLY => Ok(Self::StructuredReply),

@@ -14,6 +14,9 @@
 //! - S4 After `DISC` or a violation no input is looked at any more. What is outstanding is finished
 //!   and answered; then `is_finished` says that the connection can be closed.
 //!
+//! When the client is gone, its outstanding requests still end in [`Session::reply`]; what waits to be
+//! sent is dropped with the session.
+//!
 //! A large payload can be received straight into the buffer of its request: between two receives,
 //! [`Session::take_payload`] gives the buffer out and [`Session::return_payload`] takes it back.
 

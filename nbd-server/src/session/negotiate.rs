@@ -189,7 +189,6 @@ impl Negotiation {
                 out.resize(out.len() + self.zeroes, 0);
                 return Ok(Some(self.agree(&info)));
             }
-            ClientOption::Abort => {}
             ClientOption::List => {
                 for name in exports.names() {
                     let length = u32::try_from(name.len()).expect("names are short");
