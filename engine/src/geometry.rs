@@ -127,7 +127,9 @@ pub enum GeometryError {
     #[error("{0} bytes are more than the largest volume of {max} bytes (15 TiB)", max = limits::VOLUME_BYTES_MAX)]
     TooLarge(u64),
     /// More cylinders than the type has.
-    #[error("{cylinders} cylinders are more than the {max} that a volume of type {volume_type} has")]
+    #[error(
+        "{cylinders} cylinders are more than the {max} that a volume of type {volume_type} has"
+    )]
     TooManyCylinders {
         /// Asked for, after rounding up.
         cylinders: u64,
@@ -220,7 +222,8 @@ mod tests {
     #[test]
     fn a_size_of_zero_and_one_above_15_tib_are_refused_naming_the_limit() {
         assert_eq!(Geometry::new(VolumeType::Fb, Some(0), None), Err(GeometryError::Zero));
-        let error = Geometry::new(VolumeType::Fb, Some((15 << 40) + 1), None).expect_err("too large");
+        let error =
+            Geometry::new(VolumeType::Fb, Some((15 << 40) + 1), None).expect_err("too large");
         assert!(error.to_string().contains("15 TiB"), "{error}");
         assert!(Geometry::new(VolumeType::Fb, Some(15 << 40), None).is_ok());
         assert!(Geometry::new(VolumeType::Fb, Some(1 << 63), None).is_err());

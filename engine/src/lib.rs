@@ -5,12 +5,23 @@
 //! and in the simulator. Start reading at `request`, `io` and `admin`: what goes in and out.
 
 pub mod admin;
+pub mod admission;
+mod engine;
 pub mod geometry;
 pub mod io;
 pub mod journal;
 pub mod limits;
+pub mod lookup;
 pub mod map;
 pub mod request;
+pub mod slab;
+pub mod stage;
+pub mod state;
+pub mod stats;
 pub mod store;
+pub mod syncs;
 pub mod thin;
+pub mod tickets;
 pub mod units;
+
+pub use engine::{Engine, OpenError, OpenOptions, VolumeInfo};

@@ -20,6 +20,8 @@ pub const FRAME_DATA_MAX: u64 = 1 << 20;
 pub const FRAME_ZERO_MAX: u64 = 4 << 20;
 /// Longest read or write of one request.
 pub const REQUEST_BYTES_MAX: u64 = 64 << 20;
+/// Longest range that one block status tells of.
+pub const STATUS_BYTES_MAX: u64 = 256 << 20;
 /// Unsynced journal that starts a sync by itself, in bytes.
 pub const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 /// Age of unsynced journal that starts a sync by itself, in microseconds.
@@ -30,6 +32,6 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub const ENDED_REMEMBERED: usize = 1024;
 
 const _: () = assert!(VOLUME_BYTES_MAX / BLOCK_BYTES <= u32::MAX as u64);
-const _: () = assert!(TRACK_BYTES_FB as u64 % BLOCK_BYTES == 0);
-const _: () = assert!(TRACK_BYTES_3390 as u64 % BLOCK_BYTES == 0);
-const _: () = assert!(FRAME_DATA_MAX % BLOCK_BYTES == 0 && FRAME_ZERO_MAX % BLOCK_BYTES == 0);
+const _: () = assert!((TRACK_BYTES_FB as u64).is_multiple_of(BLOCK_BYTES));
+const _: () = assert!((TRACK_BYTES_3390 as u64).is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(FRAME_DATA_MAX.is_multiple_of(BLOCK_BYTES) && FRAME_ZERO_MAX.is_multiple_of(BLOCK_BYTES));

@@ -60,7 +60,7 @@ pub enum RequestAction {
     WriteZeroes {
         /// Which.
         range: ByteRange,
-        /// Whether the space may be given back (NBD: NO_HOLE unset).
+        /// Whether the space may be given back (NBD: `NO_HOLE` unset).
         space: crate::io::ZeroSpace,
         /// When to answer.
         durability: Durability,

@@ -61,23 +61,12 @@ impl CheckpointHeader {
         let seq = Seq(fields.take_u64());
         let keep_from = Position(fields.take_u64());
         let payload_bytes = fields.take_u64();
-        let mark = Mark {
-            position,
-            seq,
-            checksum: fields.take_u32(),
-        };
+        let mark = Mark { position, seq, checksum: fields.take_u32() };
         let payload_crc = fields.take_u32();
         if uuid != store.uuid || keep_from > position {
             return Err(SectorFault::Fields);
         }
-        Ok(Self {
-            generation,
-            opening,
-            mark,
-            keep_from,
-            payload_bytes,
-            payload_crc,
-        })
+        Ok(Self { generation, opening, mark, keep_from, payload_bytes, payload_crc })
     }
 }
 
@@ -111,13 +100,7 @@ fn look_at_slot(
     let object = Object::Checkpoint(slot);
     let Some(bytes) = length(storage, object)? else {
         let fault = Some("it is missing".to_owned());
-        return Ok((
-            Slot {
-                header: None,
-                fault,
-            },
-            Vec::new(),
-        ));
+        return Ok((Slot { header: None, fault }, Vec::new()));
     };
     let mut copies = Vec::new();
     let mut fault = SectorFault::Blank;
@@ -132,13 +115,7 @@ fn look_at_slot(
     }
     let Some(header) = copies.into_iter().max_by_key(|header| header.generation) else {
         let fault = Some(format!("its header: {fault}"));
-        return Ok((
-            Slot {
-                header: None,
-                fault,
-            },
-            Vec::new(),
-        ));
+        return Ok((Slot { header: None, fault }, Vec::new()));
     };
     let fits = header.payload_bytes <= bytes.saturating_sub(PAYLOAD_OFFSET);
     let Some(payload_bytes) = usize::try_from(header.payload_bytes).ok().filter(|_| fits) else {
@@ -146,25 +123,13 @@ fn look_at_slot(
             "it should hold {} bytes of metadata, the object has {bytes} bytes",
             header.payload_bytes
         ));
-        return Ok((
-            Slot {
-                header: Some(header),
-                fault,
-            },
-            Vec::new(),
-        ));
+        return Ok((Slot { header: Some(header), fault }, Vec::new()));
     };
     let mut payload = vec![0; payload_bytes];
     read(storage, object, PAYLOAD_OFFSET, &mut payload)?;
     let whole = checksum(store.secret, &payload) == header.payload_crc;
     let fault = (!whole).then(|| "the checksum of its metadata is wrong".to_owned());
-    Ok((
-        Slot {
-            header: Some(header),
-            fault,
-        },
-        payload,
-    ))
+    Ok((Slot { header: Some(header), fault }, payload))
 }
 
 /// The newest checkpoint that is whole. Whether it may be used although a newer one is damaged is for the scan to
@@ -176,10 +141,7 @@ pub(super) fn load(
     let (first, first_payload) = look_at_slot(storage, store, 0)?;
     let (second, second_payload) = look_at_slot(storage, store, 1)?;
     let headers = || first.header.iter().chain(second.header.iter());
-    let synced_through = headers()
-        .map(|it| it.mark.position)
-        .max()
-        .unwrap_or_default();
+    let synced_through = headers().map(|it| it.mark.position).max().unwrap_or_default();
     let greatest_generation = headers().map(|it| it.generation).max().unwrap_or(0);
     let greatest_opening = headers().map(|it| it.opening).max().unwrap_or(0);
     let usable = |slot: &Slot| slot.header.filter(|_| slot.fault.is_none());
@@ -196,14 +158,8 @@ pub(super) fn load(
         });
     };
     // A slot of an older generation may be in the middle of being rewritten: that is no damage.
-    let older = other
-        .header
-        .is_some_and(|it| it.generation < header.generation);
-    let damaged = other
-        .fault
-        .clone()
-        .filter(|_| !older)
-        .map(|reason| (1 - slot, reason));
+    let older = other.header.is_some_and(|it| it.generation < header.generation);
+    let damaged = other.fault.clone().filter(|_| !older).map(|reason| (1 - slot, reason));
     Ok(LoadedCheckpoint {
         slot,
         header,
@@ -282,10 +238,7 @@ impl CheckpointSlots {
     /// # Panics
     /// When `keep_from` lies after the mark.
     pub fn begin(&mut self, mark: Mark, keep_from: Position, payload: Vec<u8>) -> CheckpointWriter {
-        assert!(
-            keep_from <= mark.position,
-            "the journal is needed from the mark on at the latest"
-        );
+        assert!(keep_from <= mark.position, "the journal is needed from the mark on at the latest");
         self.generation += 1;
         let header = CheckpointHeader {
             generation: self.generation,
@@ -297,14 +250,7 @@ impl CheckpointSlots {
         };
         let header_block = header.encode(self.uuid, self.seed);
         let slot = 1 - self.newest;
-        CheckpointWriter {
-            slot,
-            header,
-            header_block,
-            payload,
-            step: Step::Allocate,
-            busy: false,
-        }
+        CheckpointWriter { slot, header, header_block, payload, step: Step::Allocate, busy: false }
     }
 
     /// The checkpoint is committed (`CheckpointWriter::is_committed`): the next one goes to the other slot. What it
@@ -352,26 +298,19 @@ impl CheckpointWriter {
             return None;
         }
         let action = match self.step {
-            Step::Allocate => Action::Allocate {
-                offset: 0,
-                bytes: object_bytes(self.header.payload_bytes),
-            },
+            Step::Allocate => {
+                Action::Allocate { offset: 0, bytes: object_bytes(self.header.payload_bytes) }
+            }
             Step::Payload(start) => {
                 let end = (start + SLICE_BYTES).min(self.header.payload_bytes);
                 let index = |at: u64| usize::try_from(at).expect("the payload is in memory");
                 let data = Buffer::from(&self.payload[index(start)..index(end)]);
-                Action::Write {
-                    offset: PAYLOAD_OFFSET + start,
-                    data,
-                }
+                Action::Write { offset: PAYLOAD_OFFSET + start, data }
             }
             Step::SyncPayload | Step::SyncCommit => Action::Sync,
             Step::Commit => {
                 let data = Buffer::from_vec(std::mem::take(&mut self.header_block));
-                Action::Write {
-                    offset: copy_offset(0),
-                    data,
-                }
+                Action::Write { offset: copy_offset(0), data }
             }
             Step::Committed => return None,
         };
@@ -387,11 +326,8 @@ impl CheckpointWriter {
     pub fn action_done(&mut self) {
         assert!(self.busy, "no operation of the checkpoint is under way");
         self.busy = false;
-        let first_slice = if self.payload.is_empty() {
-            Step::SyncPayload
-        } else {
-            Step::Payload(0)
-        };
+        let first_slice =
+            if self.payload.is_empty() { Step::SyncPayload } else { Step::Payload(0) };
         self.step = match self.step {
             Step::Allocate => first_slice,
             Step::Payload(start) if start + SLICE_BYTES < self.header.payload_bytes => {
@@ -402,6 +338,11 @@ impl CheckpointWriter {
             Step::Commit => Step::SyncCommit,
             Step::SyncCommit | Step::Committed => Step::Committed,
         };
+    }
+
+    /// True while a sync is the operation under way: when that fails the store stops (rule O9).
+    pub fn is_syncing(&self) -> bool {
+        self.busy && matches!(self.step, Step::SyncPayload | Step::SyncCommit)
     }
 
     /// True when the checkpoint is durable and in force.

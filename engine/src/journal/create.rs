@@ -31,11 +31,7 @@ pub struct CreateParameters {
 
 impl CreateParameters {
     fn check(&self) -> Result<(), OpenError> {
-        let Self {
-            segment_bytes,
-            capacity_segments,
-            ..
-        } = *self;
+        let Self { segment_bytes, capacity_segments, .. } = *self;
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes)
             || !u64::from(segment_bytes).is_multiple_of(HEADER_BLOCK_BYTES as u64)
         {
@@ -143,11 +139,7 @@ pub fn create(storage: &mut dyn Storage, parameters: &CreateParameters) -> Resul
     create_object(storage, Object::Checkpoint(1), bytes)?;
     checkpoint::write_first(storage, &header, &parameters.checkpoint)?;
     for slot in 0..FIRST_SEGMENTS {
-        create_object(
-            storage,
-            Object::Segment(slot),
-            u64::from(header.segment_bytes),
-        )?;
+        create_object(storage, Object::Segment(slot), u64::from(header.segment_bytes))?;
     }
     create_object(storage, Object::Header, HEADER_BYTES)?;
     write_header(storage, &header, 0)

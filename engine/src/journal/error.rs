@@ -103,13 +103,11 @@ pub(super) fn read(
     offset: u64,
     buffer: &mut [u8],
 ) -> Result<(), OpenError> {
-    storage
-        .read(object, offset, buffer)
-        .map_err(|failure| OpenError::Storage {
-            action: "read",
-            object,
-            failure,
-        })
+    storage.read(object, offset, buffer).map_err(|failure| OpenError::Storage {
+        action: "read",
+        object,
+        failure,
+    })
 }
 
 /// Writes, naming the object when that fails.
@@ -119,22 +117,16 @@ pub(super) fn write(
     offset: u64,
     data: &[u8],
 ) -> Result<(), OpenError> {
-    storage
-        .write(object, offset, data)
-        .map_err(|failure| OpenError::Storage {
-            action: "write",
-            object,
-            failure,
-        })
+    storage.write(object, offset, data).map_err(|failure| OpenError::Storage {
+        action: "write",
+        object,
+        failure,
+    })
 }
 
 /// Syncs, naming the object when that fails.
 pub(super) fn sync(storage: &mut dyn Storage, object: Object) -> Result<(), OpenError> {
-    storage.sync(object).map_err(|failure| OpenError::Storage {
-        action: "sync",
-        object,
-        failure,
-    })
+    storage.sync(object).map_err(|failure| OpenError::Storage { action: "sync", object, failure })
 }
 
 /// Creates a preallocated object, naming it when that fails.
@@ -143,33 +135,27 @@ pub(super) fn create(
     object: Object,
     bytes: u64,
 ) -> Result<(), OpenError> {
-    storage
-        .create(object, bytes, CreateSpace::Preallocated)
-        .map_err(|failure| OpenError::Storage {
-            action: "create",
-            object,
-            failure,
-        })
+    storage.create(object, bytes, CreateSpace::Preallocated).map_err(|failure| OpenError::Storage {
+        action: "create",
+        object,
+        failure,
+    })
 }
 
 /// Removes an object, naming it when that fails.
 pub(super) fn remove(storage: &mut dyn Storage, object: Object) -> Result<(), OpenError> {
-    storage
-        .remove(object)
-        .map_err(|failure| OpenError::Storage {
-            action: "remove",
-            object,
-            failure,
-        })
+    storage.remove(object).map_err(|failure| OpenError::Storage {
+        action: "remove",
+        object,
+        failure,
+    })
 }
 
 /// Length of an object, `None` when it is not there.
 pub(super) fn length(storage: &mut dyn Storage, object: Object) -> Result<Option<u64>, OpenError> {
-    storage
-        .length(object)
-        .map_err(|failure| OpenError::Storage {
-            action: "find the length of",
-            object,
-            failure,
-        })
+    storage.length(object).map_err(|failure| OpenError::Storage {
+        action: "find the length of",
+        object,
+        failure,
+    })
 }

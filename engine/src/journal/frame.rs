@@ -81,11 +81,7 @@ pub(super) struct FrameHeader {
 impl FrameHeader {
     /// Bytes of payload that follow the header.
     pub(super) fn payload_bytes(&self) -> u64 {
-        if self.kind.has_payload() {
-            u64::from(self.length)
-        } else {
-            0
-        }
+        if self.kind.has_payload() { u64::from(self.length) } else { 0 }
     }
 
     /// First byte of the payload.
@@ -101,10 +97,7 @@ impl FrameHeader {
     /// The staged range.
     pub(super) fn range(&self) -> ByteRange {
         // Checked on decoding; the writer stages ranges of real volumes only.
-        ByteRange {
-            start: self.offset,
-            end: self.offset + u64::from(self.length),
-        }
+        ByteRange { start: self.offset, end: self.offset + u64::from(self.length) }
     }
 
     /// The header's bytes and its checksum, which the next frame carries as `previous`.
@@ -247,12 +240,7 @@ mod tests {
 
     #[test]
     fn a_header_decodes_to_what_was_encoded() {
-        for kind in [
-            FrameKind::Record,
-            FrameKind::Data,
-            FrameKind::Zeroes,
-            FrameKind::Watermark,
-        ] {
+        for kind in [FrameKind::Record, FrameKind::Data, FrameKind::Zeroes, FrameKind::Watermark] {
             let header = FrameHeader { kind, ..sample() };
             let (bytes, sum) = header.encode(9);
             assert_eq!(FrameHeader::decode(&bytes, 9), Ok((header, sum)));
@@ -272,35 +260,19 @@ mod tests {
     #[test]
     fn a_header_made_without_the_secret_is_refused() {
         let (bytes, _) = sample().encode(9);
-        assert_eq!(
-            FrameHeader::decode(&bytes, 10),
-            Err(FrameFault::HeaderChecksum)
-        );
+        assert_eq!(FrameHeader::decode(&bytes, 10), Err(FrameFault::HeaderChecksum));
     }
 
     #[test]
     fn a_header_whose_range_passes_64_bits_is_refused() {
-        let (bytes, _) = FrameHeader {
-            offset: u64::MAX,
-            ..sample()
-        }
-        .encode(9);
+        let (bytes, _) = FrameHeader { offset: u64::MAX, ..sample() }.encode(9);
         assert_eq!(FrameHeader::decode(&bytes, 9), Err(FrameFault::Fields));
     }
 
     #[test]
     fn zeroes_and_watermarks_carry_no_payload() {
-        let zeroes = FrameHeader {
-            kind: FrameKind::Zeroes,
-            ..sample()
-        };
-        assert_eq!(
-            zeroes.end(),
-            Position(zeroes.position.0 + FRAME_HEADER_BYTES)
-        );
-        assert_eq!(
-            sample().end(),
-            Position(sample().position.0 + FRAME_HEADER_BYTES + 4096)
-        );
+        let zeroes = FrameHeader { kind: FrameKind::Zeroes, ..sample() };
+        assert_eq!(zeroes.end(), Position(zeroes.position.0 + FRAME_HEADER_BYTES));
+        assert_eq!(sample().end(), Position(sample().position.0 + FRAME_HEADER_BYTES + 4096));
     }
 }

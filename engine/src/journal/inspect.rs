@@ -77,13 +77,7 @@ pub fn inspect(storage: &mut dyn Storage, payloads: bool) -> Result<Inspection, 
         verify_payloads(storage, &judged, &mut findings)?;
     }
     let refusal = judged.refusal();
-    let Judged {
-        header,
-        checkpoint,
-        survey,
-        scan,
-        ..
-    } = judged;
+    let Judged { header, checkpoint, survey, scan, .. } = judged;
     let counting = survey.segments.values().map(|segment| (segment, true));
     let void = survey.void.values().map(|segment| (segment, false));
     let mut segments: Vec<SegmentSummary> = counting
@@ -142,17 +136,11 @@ fn findings(storage: &mut dyn Storage, judged: &Judged) -> Result<Vec<String>, O
         // Blank slots were never used.
         if nameless.fault != SectorFault::Blank {
             let object = Object::Segment(nameless.slot);
-            findings.push(format!(
-                "the segment header of {object:?}: {}",
-                nameless.fault
-            ));
+            findings.push(format!("the segment header of {object:?}: {}", nameless.fault));
         }
     }
     if length(storage, Object::Checkpoint(1 - judged.checkpoint.slot))?.is_none() {
-        findings.push(format!(
-            "checkpoint slot {} is missing",
-            1 - judged.checkpoint.slot
-        ));
+        findings.push(format!("checkpoint slot {} is missing", 1 - judged.checkpoint.slot));
     }
     Ok(findings)
 }

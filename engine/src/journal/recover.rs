@@ -61,28 +61,16 @@ pub(super) fn judge(storage: &mut dyn Storage) -> Result<Judged, OpenError> {
             if storage.list().map_err(OpenError::List)?.is_empty() {
                 return Err(OpenError::Missing);
             }
-            let faults: Vec<String> = copies
-                .faults()
-                .map(|(copy, fault)| format!("copy {copy}: {fault}"))
-                .collect();
-            let faults = if faults.is_empty() {
-                "no copy".to_owned()
-            } else {
-                faults.join("; ")
-            };
+            let faults: Vec<String> =
+                copies.faults().map(|(copy, fault)| format!("copy {copy}: {fault}")).collect();
+            let faults = if faults.is_empty() { "no copy".to_owned() } else { faults.join("; ") };
             return Err(OpenError::HeaderDamaged(faults));
         }
     };
     let checkpoint = checkpoint::load(storage, &header)?;
     let survey = Survey::take(storage, &header)?;
     let scan = scan(storage, &header, &survey, &checkpoint)?;
-    Ok(Judged {
-        header,
-        copy,
-        checkpoint,
-        survey,
-        scan,
-    })
+    Ok(Judged { header, copy, checkpoint, survey, scan })
 }
 
 impl Judged {
@@ -94,11 +82,7 @@ impl Judged {
     pub(super) fn refusal(&self) -> Option<OpenError> {
         let damage = Box::new(self.scan.damage(self.layout())?);
         Some(match self.checkpoint.damaged.clone() {
-            Some((slot, reason)) => OpenError::CheckpointLost {
-                slot,
-                reason,
-                journal: damage,
-            },
+            Some((slot, reason)) => OpenError::CheckpointLost { slot, reason, journal: damage },
             None => OpenError::JournalDamaged(damage),
         })
     }
@@ -120,12 +104,7 @@ pub fn recover(storage: &mut dyn Storage) -> Result<Recovered, OpenError> {
     let (slots, freed_by_commit) = sort_slots(storage, &judged)?;
     let mut rewrite = Rewrite::begin(storage, &header, &judged, slots)?;
     let checkpoints = CheckpointSlots::new(&header, &judged.checkpoint);
-    let Judged {
-        checkpoint,
-        survey,
-        scan,
-        ..
-    } = judged;
+    let Judged { checkpoint, survey, scan, .. } = judged;
     let mut frames = Vec::with_capacity(scan.frames.len());
     for (index, frame) in scan.frames.into_iter().enumerate() {
         let payload = if index < scan.synced_frames {
@@ -150,33 +129,18 @@ pub fn recover(storage: &mut dyn Storage) -> Result<Recovered, OpenError> {
 /// The store's header for this opening: its number is greater than any that was ever used, also when
 /// a damaged header was replaced by the older copy.
 fn next_opening(judged: &Judged) -> StoreHeader {
-    let Judged {
-        header,
-        checkpoint,
-        survey,
-        scan,
-        ..
-    } = judged;
+    let Judged { header, checkpoint, survey, scan, .. } = judged;
     let greatest = header
         .epoch
         .max(checkpoint.greatest_opening)
         .max(survey.greatest_opening())
         .max(scan.greatest_opening);
-    StoreHeader {
-        generation: header.generation + 1,
-        epoch: greatest + 1,
-        ..*header
-    }
+    StoreHeader { generation: header.generation + 1, epoch: greatest + 1, ..*header }
 }
 
 /// The slots as recovery may use them, and those that its commit makes free. Removes slots whose creation was cut off.
 fn sort_slots(storage: &mut dyn Storage, judged: &Judged) -> Result<(Slots, Vec<u32>), OpenError> {
-    let Judged {
-        checkpoint,
-        survey,
-        scan,
-        ..
-    } = judged;
+    let Judged { checkpoint, survey, scan, .. } = judged;
     let layout = judged.layout();
     let first_needed = layout.number_before(checkpoint.header.keep_from);
     let last_kept = layout.number_before(scan.base.position);
@@ -239,18 +203,9 @@ impl Rewrite {
             create_slot(storage, &mut slots, u64::from(header.segment_bytes))?;
         }
         let last_kept = judged.layout().number_before(scan.base.position);
-        let number = survey
-            .greatest_number()
-            .max(scan.greatest_number)
-            .max(last_kept)
-            + 1;
+        let number = survey.greatest_number().max(scan.greatest_number).max(last_kept) + 1;
         let journal = Journal::resume(header, slots, scan.base, number);
-        Ok(Self {
-            journal,
-            commit: None,
-            unsynced: BTreeSet::new(),
-            pending_bytes: 0,
-        })
+        Ok(Self { journal, commit: None, unsynced: BTreeSet::new(), pending_bytes: 0 })
     }
 
     /// Appends a frame of the tail again, under its number, and says where its payload lies now.
@@ -337,10 +292,7 @@ fn changed_while_open(header: &StoreHeader, survey: &Survey, frame: &Accepted) -
     let segment = layout.number(position);
     OpenError::JournalDamaged(Box::new(Damage {
         segment,
-        object: survey
-            .segments
-            .get(&segment)
-            .map(|it| Object::Segment(it.slot)),
+        object: survey.segments.get(&segment).map(|it| Object::Segment(it.slot)),
         offset: layout.offset(position),
         position,
         fault: FrameFault::PayloadChecksum,

@@ -72,16 +72,12 @@ impl Accepted {
                 payload,
                 payload_crc: header.payload_crc,
             },
-            FrameKind::Zeroes => FrameContent::Zeroes {
-                volume: header.volume,
-                range: header.range(),
-            },
+            FrameKind::Zeroes => {
+                FrameContent::Zeroes { volume: header.volume, range: header.range() }
+            }
             FrameKind::Watermark => FrameContent::Watermark,
         };
-        ScannedFrame {
-            seq: header.seq,
-            content,
-        }
+        ScannedFrame { seq: header.seq, content }
     }
 }
 
@@ -117,12 +113,7 @@ pub(super) struct Scan {
 impl Scan {
     /// Corruption, when the frames that count end before the place known synced.
     pub(super) fn damage(&self, layout: Layout) -> Option<Damage> {
-        let Stop {
-            mark,
-            segment,
-            slot,
-            fault,
-        } = self.stop;
+        let Stop { mark, segment, slot, fault } = self.stop;
         let anchor_lost = fault == FrameFault::NoSegment && mark.position.0 > 0;
         if self.synced_through <= mark.position && !anchor_lost {
             return None;
@@ -166,15 +157,8 @@ pub(super) fn scan(
     if walk.synced_through <= stop.mark.position {
         walk.verify_tail(storage, &mut stop)?;
     }
-    let Walk {
-        frames,
-        places,
-        synced_through,
-        ..
-    } = walk;
-    let base = places
-        .into_iter()
-        .rfind(|place| place.position <= synced_through);
+    let Walk { frames, places, synced_through, .. } = walk;
+    let base = places.into_iter().rfind(|place| place.position <= synced_through);
     let base = base.unwrap_or(checkpoint.header.mark);
     let synced_frames = frames.partition_point(|frame| frame.end.position <= base.position);
     told.sort_unstable();
@@ -205,9 +189,7 @@ impl Walk<'_> {
     /// Accepts frames along the chain from `mark` on.
     fn follow(&mut self, storage: &mut dyn Storage, mut mark: Mark) -> Result<Stop, OpenError> {
         let survey = self.survey;
-        let mut segment = survey
-            .segments
-            .get(&self.layout.number_before(mark.position));
+        let mut segment = survey.segments.get(&self.layout.number_before(mark.position));
         let mut window = Window::default();
         loop {
             if let Some(next) = survey.successor(mark.position) {
@@ -220,12 +202,7 @@ impl Walk<'_> {
             let Some(here) = segment else {
                 let number = self.layout.number_before(mark.position);
                 let fault = FrameFault::NoSegment;
-                return Ok(Stop {
-                    mark,
-                    segment: number,
-                    slot: None,
-                    fault,
-                });
+                return Ok(Stop { mark, segment: number, slot: None, fault });
             };
             match self.next_frame(storage, &mut window, here, &mark)? {
                 Ok(frame) => {
@@ -236,12 +213,7 @@ impl Walk<'_> {
                 }
                 Err(fault) => {
                     let (number, slot) = (here.header.number, Some(here.slot));
-                    return Ok(Stop {
-                        mark,
-                        segment: number,
-                        slot,
-                        fault,
-                    });
+                    return Ok(Stop { mark, segment: number, slot, fault });
                 }
             }
         }
@@ -261,12 +233,10 @@ impl Walk<'_> {
             done => return Ok(done),
         };
         // The sector is where the frame should be, unless there is a trace of one at the mark.
-        Ok(
-            match self.frame_at(storage, window, segment, mark, sector)? {
-                Err(_) if fault != FrameFault::Absent => Err(fault),
-                done => done,
-            },
-        )
+        Ok(match self.frame_at(storage, window, segment, mark, sector)? {
+            Err(_) if fault != FrameFault::Absent => Err(fault),
+            done => done,
+        })
     }
 
     /// The frame at `position`, if it continues `mark` there.
@@ -298,16 +268,8 @@ impl Walk<'_> {
             }
             record = payload.to_vec();
         }
-        let end = Mark {
-            position: header.end(),
-            seq: header.seq,
-            checksum: sum,
-        };
-        Ok(Ok(Accepted {
-            header,
-            end,
-            record,
-        }))
+        let end = Mark { position: header.end(), seq: header.seq, checksum: sum };
+        Ok(Ok(Accepted { header, end, record }))
     }
 
     /// Whole frame headers past the stop, wherever they may lie, with their slots.
@@ -326,12 +288,7 @@ impl Walk<'_> {
                 self.layout.number(frame.position) == number
                     && frame.opening == segment.header.opening
             };
-            found.extend(
-                frames
-                    .into_iter()
-                    .filter(of_it)
-                    .map(|frame| (segment.slot, frame)),
-            );
+            found.extend(frames.into_iter().filter(of_it).map(|frame| (segment.slot, frame)));
         }
         for nameless in &self.survey.nameless {
             let to = self.layout.segment_bytes();
@@ -354,22 +311,14 @@ impl Walk<'_> {
         let known = |number| {
             self.survey.segments.contains_key(&number) || self.survey.void.contains_key(&number)
         };
-        let of_named = self
-            .survey
-            .segments
-            .get(&number)
-            .is_some_and(|named| named.slot == slot);
+        let of_named = self.survey.segments.get(&number).is_some_and(|named| named.slot == slot);
         if !of_named && known(number) {
             return;
         }
         if !of_named && number <= stop.segment {
             told.push((number, slot));
         }
-        let newest = self
-            .survey
-            .segments
-            .get(&stop.segment)
-            .map_or(0, |it| it.header.opening);
+        let newest = self.survey.segments.get(&stop.segment).map_or(0, |it| it.header.opening);
         if frame.position >= stop.mark.position && frame.opening >= newest {
             self.synced_through = self.synced_through.max(frame.synced_through);
         }
@@ -377,9 +326,7 @@ impl Walk<'_> {
 
     /// Ends the frames that count at the first staged write past the place known synced whose payload is not whole.
     fn verify_tail(&mut self, storage: &mut dyn Storage, stop: &mut Stop) -> Result<(), OpenError> {
-        let first = self
-            .frames
-            .partition_point(|it| it.end.position <= self.synced_through);
+        let first = self.frames.partition_point(|it| it.end.position <= self.synced_through);
         for index in first..self.frames.len() {
             let header = self.frames[index].header;
             if header.kind != FrameKind::Data
@@ -388,21 +335,11 @@ impl Walk<'_> {
                 continue;
             }
             let number = self.layout.number(header.position);
-            let slot = self
-                .survey
-                .segments
-                .get(&number)
-                .map(|segment| segment.slot);
+            let slot = self.survey.segments.get(&number).map(|segment| segment.slot);
             self.frames.truncate(index);
-            self.places
-                .retain(|place| place.position <= header.position);
+            self.places.retain(|place| place.position <= header.position);
             let mark = self.places.last().copied().unwrap_or_default();
-            *stop = Stop {
-                mark,
-                segment: number,
-                slot,
-                fault: FrameFault::PayloadChecksum,
-            };
+            *stop = Stop { mark, segment: number, slot, fault: FrameFault::PayloadChecksum };
             return Ok(());
         }
         Ok(())
@@ -424,10 +361,7 @@ fn check(
         return Err(FrameFault::Opening { found, expected });
     }
     if header.seq != mark.seq.next() {
-        return Err(FrameFault::Sequence {
-            found: header.seq,
-            expected: mark.seq.next(),
-        });
+        return Err(FrameFault::Sequence { found: header.seq, expected: mark.seq.next() });
     }
     if header.previous != mark.checksum {
         return Err(FrameFault::Chain);
@@ -476,10 +410,7 @@ impl Window {
         offset: u64,
         bytes: u64,
     ) -> Result<&[u8], OpenError> {
-        let end = offset
-            .saturating_add(bytes)
-            .min(layout.segment_bytes())
-            .max(offset);
+        let end = offset.saturating_add(bytes).min(layout.segment_bytes()).max(offset);
         let held = self.start + self.bytes.len() as u64;
         if self.object != Some(object) || offset < self.start || end > held {
             let wanted = WINDOW_BYTES.max(end - offset);

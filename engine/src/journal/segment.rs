@@ -52,9 +52,7 @@ impl SegmentHeader {
             synced_through: Position(fields.take_u64()),
         };
         let layout = Layout::new(store.segment_bytes);
-        let start = layout
-            .checked_start(header.number)
-            .ok_or(SectorFault::Fields)?;
+        let start = layout.checked_start(header.number).ok_or(SectorFault::Fields)?;
         if uuid != store.uuid || header.after > start || header.synced_through > start {
             return Err(SectorFault::Fields);
         }
@@ -71,9 +69,7 @@ pub(super) struct Layout {
 impl Layout {
     /// For segments of that many bytes.
     pub(super) fn new(segment_bytes: u32) -> Self {
-        Self {
-            segment_bytes: u64::from(segment_bytes),
-        }
+        Self { segment_bytes: u64::from(segment_bytes) }
     }
 
     /// Bytes of a segment, header included.
@@ -146,29 +142,14 @@ mod tests {
         };
         let block = header.encode(store().uuid, 5);
         assert_eq!(SegmentHeader::decode(&block, &store()), Ok(header));
-        let stranger = StoreHeader {
-            uuid: StoreUuid([2; 16]),
-            ..store()
-        };
-        assert_eq!(
-            SegmentHeader::decode(&block, &stranger),
-            Err(SectorFault::Fields)
-        );
-        let late = SegmentHeader {
-            after: Position(3 * 65_536 + 1),
-            ..header
-        };
+        let stranger = StoreHeader { uuid: StoreUuid([2; 16]), ..store() };
+        assert_eq!(SegmentHeader::decode(&block, &stranger), Err(SectorFault::Fields));
+        let late = SegmentHeader { after: Position(3 * 65_536 + 1), ..header };
         let block = late.encode(store().uuid, 5);
-        assert_eq!(
-            SegmentHeader::decode(&block, &store()),
-            Err(SectorFault::Fields)
-        );
+        assert_eq!(SegmentHeader::decode(&block, &store()), Err(SectorFault::Fields));
         for number in [0, u64::MAX, u64::MAX / 65_536] {
             let block = SegmentHeader { number, ..header }.encode(store().uuid, 5);
-            assert_eq!(
-                SegmentHeader::decode(&block, &store()),
-                Err(SectorFault::Fields)
-            );
+            assert_eq!(SegmentHeader::decode(&block, &store()), Err(SectorFault::Fields));
         }
     }
 

@@ -28,12 +28,7 @@ impl Slots {
         free: BTreeSet<u32>,
         unusable: BTreeSet<u32>,
     ) -> Self {
-        Self {
-            live,
-            free,
-            unusable,
-            ..Self::default()
-        }
+        Self { live, free, unusable, ..Self::default() }
     }
 
     /// Slot of a live segment.
@@ -91,7 +86,7 @@ impl Slots {
     /// Names a slot that is not there and counts it as being created.
     pub(super) fn begin_create(&mut self) -> u32 {
         let live: BTreeSet<u32> = self.live.values().copied().collect();
-        let slot = (0..)
+        let slot = (0..u32::MAX)
             .find(|slot| {
                 !live.contains(slot)
                     && !self.free.contains(slot)
@@ -105,19 +100,13 @@ impl Slots {
 
     /// The slot was created.
     pub(super) fn ready(&mut self, slot: u32) {
-        assert!(
-            self.creating.remove(&slot),
-            "slot {slot} was not being created"
-        );
+        assert!(self.creating.remove(&slot), "slot {slot} was not being created");
         self.free.insert(slot);
     }
 
     /// The slot could not be created.
     pub(super) fn failed(&mut self, slot: u32) {
-        assert!(
-            self.creating.remove(&slot),
-            "slot {slot} was not being created"
-        );
+        assert!(self.creating.remove(&slot), "slot {slot} was not being created");
         self.paused = true;
     }
 
@@ -161,11 +150,8 @@ mod tests {
 
     #[test]
     fn a_released_slot_is_used_again() {
-        let mut slots = Slots::new(
-            BTreeMap::from([(4, 0), (5, 1)]),
-            BTreeSet::new(),
-            BTreeSet::from([2]),
-        );
+        let mut slots =
+            Slots::new(BTreeMap::from([(4, 0), (5, 1)]), BTreeSet::new(), BTreeSet::from([2]));
         assert_eq!(slots.take(6), None);
         slots.release_below(5);
         assert_eq!(slots.take(6), Some(0));

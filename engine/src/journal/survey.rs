@@ -83,17 +83,10 @@ impl Survey {
                     continue;
                 }
             };
-            let segment = Segment {
-                slot,
-                header,
-                limit: Position(0),
-            };
+            let segment = Segment { slot, header, limit: Position(0) };
             match found.get(&header.number) {
                 // Numbers are unique, unless an object was copied by hand: the first one counts.
-                Some(_) => survey.nameless.push(Nameless {
-                    slot,
-                    fault: SectorFault::Fields,
-                }),
+                Some(_) => survey.nameless.push(Nameless { slot, fault: SectorFault::Fields }),
                 None => {
                     found.insert(header.number, segment);
                 }
@@ -120,9 +113,7 @@ impl Survey {
 
     /// The segment that goes on where content ends at `position`.
     pub(super) fn successor(&self, position: Position) -> Option<&Segment> {
-        self.successors
-            .get(&position)
-            .and_then(|number| self.segments.get(number))
+        self.successors.get(&position).and_then(|number| self.segments.get(number))
     }
 
     /// The greatest segment number in any header.
@@ -149,10 +140,7 @@ pub(super) fn find_frames(
 ) -> Result<Vec<FrameHeader>, OpenError> {
     let layout = Layout::new(store.segment_bytes);
     let from = from.next_multiple_of(FRAME_ALIGN).max(CONTENT_OFFSET);
-    let Some(bytes) = to
-        .checked_sub(from)
-        .and_then(|bytes| usize::try_from(bytes).ok())
-    else {
+    let Some(bytes) = to.checked_sub(from).and_then(|bytes| usize::try_from(bytes).ok()) else {
         return Ok(Vec::new());
     };
     let mut content = vec![0; bytes];

@@ -156,11 +156,7 @@ impl Journal {
     /// # Panics
     /// As `append_data`.
     pub fn append_zeroes(&mut self, volume: VolumeId, range: ByteRange) -> Appended {
-        assert!(
-            range.bytes() <= FRAME_ZERO_MAX,
-            "{} zeroes in one frame",
-            range.bytes()
-        );
+        assert!(range.bytes() <= FRAME_ZERO_MAX, "{} zeroes in one frame", range.bytes());
         let length = u32::try_from(range.bytes()).expect("FRAME_ZERO_MAX fits 32 bits");
         self.append(FrameKind::Zeroes, volume, range.start, length, &[])
     }
@@ -188,10 +184,7 @@ impl Journal {
         payload: &[u8],
     ) -> Appended {
         let payload_bytes = payload.len() as u64;
-        assert!(
-            payload_bytes <= self.payload_max(),
-            "a payload of {payload_bytes} bytes"
-        );
+        assert!(payload_bytes <= self.payload_max(), "a payload of {payload_bytes} bytes");
         self.make_place(frame_bytes(payload_bytes));
         let position = Position(self.layout.start(self.number).0 + self.offset);
         let header = FrameHeader {
@@ -207,26 +200,17 @@ impl Journal {
             previous: self.end.checksum,
         };
         let (encoded, sum) = header.encode(self.seed);
-        self.end = Mark {
-            position: header.end(),
-            seq: header.seq,
-            checksum: sum,
-        };
+        self.end = Mark { position: header.end(), seq: header.seq, checksum: sum };
         self.offset += frame_bytes(payload_bytes);
         self.last_told = header.synced_through;
         if kind != FrameKind::Watermark {
             self.last_content = header.end();
         }
-        let batch = self
-            .batches
-            .last_mut()
-            .expect("make_place leaves a batch to append to");
+        let batch = self.batches.last_mut().expect("make_place leaves a batch to append to");
         batch.bytes.extend_from_slice(&encoded);
         batch.bytes.extend_from_slice(payload);
         let length = self.offset - batch.offset;
-        batch
-            .bytes
-            .resize(usize::try_from(length).expect("a segment fits memory"), 0);
+        batch.bytes.resize(usize::try_from(length).expect("a segment fits memory"), 0);
         batch.end = self.end;
         Appended {
             seq: header.seq,
@@ -248,26 +232,15 @@ impl Journal {
         if offset + bytes > self.layout.segment_bytes() {
             self.begin_segment(self.number + 1);
         } else if self.batches.is_empty() {
-            let slot = self
-                .slots
-                .slot_of(self.number)
-                .expect("the segment being filled is live");
+            let slot = self.slots.slot_of(self.number).expect("the segment being filled is live");
             self.offset = offset;
-            self.batches.push(Batch {
-                slot,
-                offset,
-                bytes: Vec::new(),
-                end: self.end,
-            });
+            self.batches.push(Batch { slot, offset, bytes: Vec::new(), end: self.end });
         }
     }
 
     /// Moves to segment `number`; its header begins a new batch.
     fn begin_segment(&mut self, number: u64) {
-        let slot = self
-            .slots
-            .take(number)
-            .expect("room was checked: a slot is ready");
+        let slot = self.slots.take(number).expect("room was checked: a slot is ready");
         let header = SegmentHeader {
             number,
             opening: self.opening,
@@ -278,12 +251,7 @@ impl Journal {
         self.offset = CONTENT_OFFSET;
         self.end.position = self.layout.content(number);
         let bytes = header.encode(self.uuid, self.seed);
-        self.batches.push(Batch {
-            slot,
-            offset: 0,
-            bytes,
-            end: self.end,
-        });
+        self.batches.push(Batch { slot, offset: 0, bytes, end: self.end });
     }
 
     /// The number that the next frame will have.
@@ -335,9 +303,7 @@ impl Journal {
 
     /// Segments that the capacity still allows and for which a slot is ready.
     fn free_segments(&self) -> u64 {
-        let allowed = self
-            .capacity_segments
-            .saturating_sub(self.slots.live_count() as u64);
+        let allowed = self.capacity_segments.saturating_sub(self.slots.live_count() as u64);
         allowed.min(self.slots.free_count() as u64)
     }
 
@@ -367,17 +333,8 @@ impl Journal {
             bytes.resize(bytes.len().next_multiple_of(SECTOR_BYTES), 0);
             let data = Buffer::from_vec(bytes);
             let object = Object::Segment(batch.slot);
-            out.push(JournalWrite {
-                object,
-                offset: batch.offset,
-                data,
-                ticket,
-            });
-            self.in_flight.push_back(InFlight {
-                slot: batch.slot,
-                end: batch.end,
-                done: false,
-            });
+            out.push(JournalWrite { object, offset: batch.offset, data, ticket });
+            self.in_flight.push_back(InFlight { slot: batch.slot, end: batch.end, done: false });
         }
     }
 
@@ -412,14 +369,8 @@ impl Journal {
             return None;
         }
         self.syncing = Some(self.written);
-        let objects = std::mem::take(&mut self.unsynced)
-            .into_iter()
-            .map(Object::Segment)
-            .collect();
-        Some(SyncPlan {
-            objects,
-            covers: self.written.position,
-        })
+        let objects = std::mem::take(&mut self.unsynced).into_iter().map(Object::Segment).collect();
+        Some(SyncPlan { objects, covers: self.written.position })
     }
 
     /// All objects of the sync under way were synced with success. There is nothing to report when one
@@ -434,6 +385,11 @@ impl Journal {
     /// Everything before this is durable.
     pub fn durable(&self) -> Position {
         self.durable.position
+    }
+
+    /// The durable place: what a checkpoint of exactly the durable state carries.
+    pub fn durable_mark(&self) -> Mark {
+        self.durable
     }
 
     /// All frames up to this number are durable.
@@ -463,19 +419,14 @@ impl Journal {
     /// # Panics
     /// When `position` is not durable.
     pub fn release_before(&mut self, position: Position) {
-        assert!(
-            position <= self.durable.position,
-            "release of {position}, not durable yet"
-        );
+        assert!(position <= self.durable.position, "release of {position}, not durable yet");
         // The segment in which the replay starts stays: its header anchors the chain of frames.
-        self.slots
-            .release_below(self.layout.number_before(position));
+        self.slots.release_below(self.layout.number_before(position));
     }
 
     /// First byte of the oldest segment in use.
     pub fn oldest(&self) -> Position {
-        self.layout
-            .start(self.slots.oldest().unwrap_or(self.number))
+        self.layout.start(self.slots.oldest().unwrap_or(self.number))
     }
 
     /// A slot to create, `segment_bytes` long and preallocated, ahead of need.

@@ -21,9 +21,7 @@ pub struct CoverMap<T> {
 
 impl<T> Default for CoverMap<T> {
     fn default() -> Self {
-        Self {
-            sets: BTreeMap::new(),
-        }
+        Self { sets: BTreeMap::new() }
     }
 }
 
@@ -40,10 +38,7 @@ impl<T: Copy + Ord> CoverMap<T> {
 
     /// The items that cover `position`, ascending.
     pub fn at(&self, position: u32) -> &[T] {
-        self.sets
-            .range(..=position)
-            .next_back()
-            .map_or(&[], |(_, set)| set)
+        self.sets.range(..=position).next_back().map_or(&[], |(_, set)| set)
     }
 
     /// The segments of `range`, ascending, each with the items that cover all of it.
@@ -59,9 +54,8 @@ impl<T: Copy + Ord> CoverMap<T> {
             if start >= range.end {
                 return None;
             }
-            let (end, next_items) = cuts
-                .next()
-                .map_or((range.end, &[][..]), |(&cut, set)| (cut, set));
+            let (end, next_items) =
+                cuts.next().map_or((range.end, &[][..]), |(&cut, set)| (cut, set));
             let segment = (start..end, items);
             (start, items) = (end, next_items);
             Some(segment)
@@ -70,10 +64,7 @@ impl<T: Copy + Ord> CoverMap<T> {
 
     /// The largest number of items that cover one position of `range`.
     pub fn max_depth(&self, range: Range<u32>) -> usize {
-        self.overlapping(range)
-            .map(|(_, items)| items.len())
-            .max()
-            .unwrap_or(0)
+        self.overlapping(range).map(|(_, items)| items.len()).max().unwrap_or(0)
     }
 
     /// Lets `item` cover all of `range`, also where it does already.

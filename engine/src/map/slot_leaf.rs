@@ -152,19 +152,12 @@ impl Leaf {
     /// Adds one block that no run holds, joining runs where possible.
     pub(super) fn add(&mut self, block: Block, slot: Slot) {
         let at = self.runs_up_to(block.0);
-        let mut run = SlotRun {
-            block,
-            slot,
-            blocks: 1,
-        };
+        let mut run = SlotRun { block, slot, blocks: 1 };
         let mut joined_before = false;
         if at > 0 {
             let before = self.run(at - 1);
             if before.is_continued_by(run) && before.blocks < RUN_BLOCKS_MAX {
-                run = SlotRun {
-                    blocks: before.blocks + 1,
-                    ..before
-                };
+                run = SlotRun { blocks: before.blocks + 1, ..before };
                 joined_before = true;
             }
         }
@@ -200,21 +193,9 @@ impl Leaf {
         match (before, after) {
             (0, 0) => self.remove(at),
             (0, _) => self.set(at, tail),
-            (_, 0) => self.set(
-                at,
-                SlotRun {
-                    blocks: before,
-                    ..run
-                },
-            ),
+            (_, 0) => self.set(at, SlotRun { blocks: before, ..run }),
             (_, _) => {
-                self.set(
-                    at,
-                    SlotRun {
-                        blocks: before,
-                        ..run
-                    },
-                );
+                self.set(at, SlotRun { blocks: before, ..run });
                 self.insert(at + 1, tail);
             }
         }
@@ -226,20 +207,12 @@ impl Leaf {
     /// When one does not hold.
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn check_invariants(&self) {
-        assert_eq!(
-            (self.slots.len(), self.extras.len()),
-            (self.len(), self.len()),
-            "L1"
-        );
+        assert_eq!((self.slots.len(), self.extras.len()), (self.len(), self.len()), "L1");
         let mut end = 0;
         for at in 0..self.len() {
             let run = self.run(at);
             assert!(run.block.0 >= end, "L2: run at {} before {end}", run.block);
-            end = run
-                .block
-                .0
-                .checked_add(run.blocks)
-                .expect("L2: blocks below u32::MAX");
+            end = run.block.0.checked_add(run.blocks).expect("L2: blocks below u32::MAX");
         }
     }
 }

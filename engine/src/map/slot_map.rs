@@ -151,9 +151,7 @@ impl SlotMap {
         let end = range.end.max(range.start);
         let first = self.leaves.range(..=range.start).next_back();
         let from = first.map_or(range.start, |(&fence, _)| fence);
-        self.leaves
-            .range(from..end)
-            .flat_map(move |(_, leaf)| leaf.runs_within(range.clone()))
+        self.leaves.range(from..end).flat_map(move |(_, leaf)| leaf.runs_within(range.clone()))
     }
 
     /// The fence of the leaf that `block` belongs to; the first leaf's is lowered where needed.
@@ -193,10 +191,7 @@ impl SlotMap {
             return;
         };
         let given = self.leaves.remove(&give).expect("the leaf was just found");
-        self.leaves
-            .get_mut(&keep)
-            .expect("the leaf was just found")
-            .append(&given);
+        self.leaves.get_mut(&keep).expect("the leaf was just found").append(&given);
     }
 
     /// Adds a run after all others, in a new leaf when the last one is full.
@@ -234,33 +229,15 @@ impl SlotMap {
         let mut end = 0;
         let fences = self.leaves.keys().skip(1).copied().chain([u32::MAX]);
         for ((&fence, leaf), next_fence) in self.leaves.iter().zip(fences) {
-            assert!(
-                (1..=LEAF_RUNS).contains(&leaf.len()),
-                "M2: {} runs",
-                leaf.len()
-            );
+            assert!((1..=LEAF_RUNS).contains(&leaf.len()), "M2: {} runs", leaf.len());
             leaf.check_invariants();
-            assert!(
-                leaf.first_block() >= fence,
-                "M2: run {} before {fence}",
-                leaf.first_block()
-            );
+            assert!(leaf.first_block() >= fence, "M2: run {} before {fence}", leaf.first_block());
             for at in 0..leaf.len() {
                 let run = leaf.run(at);
                 assert!(run.block.0 >= end, "M1: run at {} before {end}", run.block);
-                end = run
-                    .block
-                    .0
-                    .checked_add(run.blocks)
-                    .expect("M4: blocks below u32::MAX");
-                run.slot
-                    .0
-                    .checked_add(run.blocks)
-                    .expect("M4: slots below u32::MAX");
-                assert!(
-                    end <= next_fence,
-                    "M2: run to {end} passes fence {next_fence}"
-                );
+                end = run.block.0.checked_add(run.blocks).expect("M4: blocks below u32::MAX");
+                run.slot.0.checked_add(run.blocks).expect("M4: slots below u32::MAX");
+                assert!(end <= next_fence, "M2: run to {end} passes fence {next_fence}");
                 blocks += u64::from(run.blocks);
             }
         }
@@ -337,11 +314,7 @@ impl<'de> Visitor<'de> for RunsVisitor {
             if map.len > 0 && skipped == 0 && slot_step == 0 {
                 return Err(A::Error::custom("a run that belongs to the one before"));
             }
-            map.push_run(SlotRun {
-                block: Block(block),
-                slot: Slot(slot),
-                blocks,
-            });
+            map.push_run(SlotRun { block: Block(block), slot: Slot(slot), blocks });
             (block_end, slot_end) = (next_block, next_slot);
         }
         Ok(map)

@@ -59,11 +59,7 @@ impl TrackBitmap {
 
     /// Takes the tracks of `range` away; returns how many were in the set before.
     pub fn clear(&mut self, range: Range<u32>) -> u64 {
-        if range.is_empty() {
-            0
-        } else {
-            self.tracks.remove_range(range)
-        }
+        if range.is_empty() { 0 } else { self.tracks.remove_range(range) }
     }
 
     /// True when `track` is in the set.
@@ -83,11 +79,7 @@ impl TrackBitmap {
 
     /// Number of tracks of `range` in the set.
     pub fn count_within(&self, range: Range<u32>) -> u64 {
-        if range.is_empty() {
-            0
-        } else {
-            self.tracks.range_cardinality(range)
-        }
+        if range.is_empty() { 0 } else { self.tracks.range_cardinality(range) }
     }
 
     /// True when no track is in the set.
@@ -118,10 +110,7 @@ impl TrackBitmap {
         range: Range<u32>,
         tracks_max: u32,
     ) -> impl Iterator<Item = Range<u32>> + '_ {
-        assert!(
-            tracks_max > 0,
-            "runs of at most 0 tracks never cover anything"
-        );
+        assert!(tracks_max > 0, "runs of at most 0 tracks never cover anything");
         let end = range.end;
         let mut set_runs = self.set_runs(range.clone());
         // The part of the current run that was not given yet, and where the next one may start.
@@ -162,8 +151,7 @@ impl TrackBitmap {
         if !rest.is_empty() {
             return Err(TrackBitmapError::Trailing(rest.len()));
         }
-        set.internal_validate()
-            .map_err(TrackBitmapError::Contradiction)?;
+        set.internal_validate().map_err(TrackBitmapError::Contradiction)?;
         let set = Self { tracks: set };
         set.check_tracks(tracks)?;
         Ok(set)
@@ -196,9 +184,7 @@ impl From<TrackBitmap> for Vec<u8> {
     fn from(mut set: TrackBitmap) -> Self {
         set.compact();
         let mut bytes = Self::with_capacity(set.tracks.serialized_size());
-        set.tracks
-            .serialize_into(&mut bytes)
-            .expect("writing to memory does not fail");
+        set.tracks.serialize_into(&mut bytes).expect("writing to memory does not fail");
         bytes
     }
 }

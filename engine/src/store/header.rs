@@ -94,10 +94,7 @@ fn decode(block: &[u8]) -> Copy {
     let _reserved = fields.take_u32();
     let generation = fields.take_u64();
     if version != FORMAT_VERSION {
-        return Copy::OtherVersion {
-            generation,
-            version,
-        };
+        return Copy::OtherVersion { generation, version };
     }
     Copy::Whole(StoreHeader {
         generation,
@@ -149,13 +146,10 @@ impl HeaderCopies {
 
     /// The copies that are neither whole nor blank, with the reason: findings of a check.
     pub(crate) fn faults(&self) -> impl Iterator<Item = (usize, SectorFault)> + '_ {
-        self.0
-            .iter()
-            .enumerate()
-            .filter_map(|(copy, state)| match state {
-                Copy::Bad(fault) if *fault != SectorFault::Blank => Some((copy, *fault)),
-                _ => None,
-            })
+        self.0.iter().enumerate().filter_map(|(copy, state)| match state {
+            Copy::Bad(fault) if *fault != SectorFault::Blank => Some((copy, *fault)),
+            _ => None,
+        })
     }
 }
 
@@ -179,14 +173,8 @@ mod tests {
     fn the_newest_whole_copy_is_the_header() {
         let old = header(4).encode();
         let new = header(5).encode();
-        assert_eq!(
-            HeaderCopies::decode(&old, &new).newest(),
-            Ok((header(5), 1))
-        );
-        assert_eq!(
-            HeaderCopies::decode(&new, &old).newest(),
-            Ok((header(5), 0))
-        );
+        assert_eq!(HeaderCopies::decode(&old, &new).newest(), Ok((header(5), 1)));
+        assert_eq!(HeaderCopies::decode(&new, &old).newest(), Ok((header(5), 0)));
     }
 
     #[test]
@@ -194,16 +182,10 @@ mod tests {
         let old = header(4).encode();
         let mut new = header(5).encode();
         new[20] ^= 1;
-        assert_eq!(
-            HeaderCopies::decode(&old, &new).newest(),
-            Ok((header(4), 0))
-        );
+        assert_eq!(HeaderCopies::decode(&old, &new).newest(), Ok((header(4), 0)));
         let copies = HeaderCopies::decode(&new, &[0; 4096]);
         assert_eq!(copies.newest(), Err(HeaderFault::Damaged));
-        assert_eq!(
-            copies.faults().collect::<Vec<_>>(),
-            [(0, SectorFault::Checksum)]
-        );
+        assert_eq!(copies.faults().collect::<Vec<_>>(), [(0, SectorFault::Checksum)]);
     }
 
     #[test]

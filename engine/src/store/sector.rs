@@ -167,22 +167,10 @@ mod tests {
     #[test]
     fn a_sector_of_another_seed_or_magic_or_none_is_refused() {
         let block = sealed_block(MAGIC, 7, |fields| fields.put_u32(1));
-        assert_eq!(
-            open_sector(&block, MAGIC, 8).err(),
-            Some(SectorFault::Checksum)
-        );
-        assert_eq!(
-            open_sector(&block, *b"OTHEROTH", 7).err(),
-            Some(SectorFault::Magic)
-        );
-        assert_eq!(
-            open_sector(&[0; 4096], MAGIC, 7).err(),
-            Some(SectorFault::Blank)
-        );
-        assert_eq!(
-            open_sector(&[1; 100], MAGIC, 7).err(),
-            Some(SectorFault::Blank)
-        );
+        assert_eq!(open_sector(&block, MAGIC, 8).err(), Some(SectorFault::Checksum));
+        assert_eq!(open_sector(&block, *b"OTHEROTH", 7).err(), Some(SectorFault::Magic));
+        assert_eq!(open_sector(&[0; 4096], MAGIC, 7).err(), Some(SectorFault::Blank));
+        assert_eq!(open_sector(&[1; 100], MAGIC, 7).err(), Some(SectorFault::Blank));
     }
 
     #[test]

@@ -46,12 +46,7 @@ pub struct Interval {
 
 impl Interval {
     fn new(t0: Seq) -> Self {
-        Self {
-            t0,
-            sharers: 1,
-            owed: RoaringBitmap::new(),
-            kept: SlotMap::new(),
-        }
+        Self { t0, sharers: 1, owed: RoaringBitmap::new(), kept: SlotMap::new() }
     }
 
     /// Where the interval starts.
@@ -177,9 +172,7 @@ impl Chain {
     /// True when a new write to `block` must take a credit first: a T0 is open, and the newest
     /// interval does not have the block.
     pub fn needs_charge(&self, block: Block) -> bool {
-        self.intervals
-            .last()
-            .is_some_and(|newest| !newest.has(block))
+        self.intervals.last().is_some_and(|newest| !newest.has(block))
     }
 
     /// Notes that a new write to `block` owes a copy to the newest interval; every open T0 is older
@@ -214,21 +207,24 @@ impl Chain {
 
     /// The T0s of the intervals in which `block` is owed, ascending.
     pub fn owed_of(&self, block: Block) -> Vec<Seq> {
-        let owed = self
-            .intervals
-            .iter()
-            .filter(|interval| interval.owed.contains(block.0));
+        let owed = self.intervals.iter().filter(|interval| interval.owed.contains(block.0));
         owed.map(Interval::t0).collect()
     }
 
     /// Notes that the image of `block` as of `t0` is preserved in `slot`, durably recorded: owed
     /// becomes kept. Replay does this also without a charge before it.
     ///
-    /// Returns the slot that nothing uses now, if any: the one that was kept before, or `slot` itself
-    /// when `t0` is not open. The same slot again changes nothing.
+    /// When `t0` is not open any more, the interval before it has merged what it had, and gets the block
+    /// unless it has one: so closing and preserving give the same chain in either order.
+    ///
+    /// Returns the slot that nothing uses now, if any: the one that was kept before, or `slot` itself.
+    /// The same slot again changes nothing.
     pub fn preserve(&mut self, t0: Seq, block: Block, slot: Slot) -> Option<Slot> {
-        let Some(at) = self.position(t0) else {
-            return Some(slot);
+        let at = match self.intervals.binary_search_by_key(&t0, Interval::t0) {
+            Ok(at) => at,
+            Err(0) => return Some(slot),
+            Err(after) if self.intervals[after - 1].kept.contains(block) => return Some(slot),
+            Err(after) => after - 1,
         };
         let interval = &mut self.intervals[at];
         interval.owed.remove(block.0);
@@ -238,12 +234,19 @@ impl Chain {
     /// The open T0s whose image of `block` no interval has, ascending: each of them would lose the
     /// block if it were overwritten now without a charge.
     pub fn unserved(&self, block: Block) -> Vec<Seq> {
-        let served = self
-            .intervals
-            .iter()
-            .rposition(|interval| interval.has(block));
+        let served = self.intervals.iter().rposition(|interval| interval.has(block));
         let from = served.map_or(0, |at| at + 1);
         self.intervals[from..].iter().map(Interval::t0).collect()
+    }
+
+    /// True when the newest interval has the block preserved: a write of it owes nothing.
+    pub fn newest_keeps(&self, block: Block) -> bool {
+        self.intervals.last().is_none_or(|newest| newest.kept.contains(block))
+    }
+
+    /// Every slot that this chain uses.
+    pub fn kept_slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.intervals.iter().flat_map(|interval| interval.kept.iter().map(|(_, slot)| slot))
     }
 
     /// The intervals, ascending by T0.
@@ -258,18 +261,12 @@ impl Chain {
 
     /// Slots that this chain uses.
     pub fn kept_len(&self) -> u64 {
-        self.intervals
-            .iter()
-            .map(|interval| interval.kept.len())
-            .sum()
+        self.intervals.iter().map(|interval| interval.kept.len()).sum()
     }
 
     /// Slot credits that this chain has taken.
     pub fn owed_len(&self) -> u64 {
-        self.intervals
-            .iter()
-            .map(|interval| interval.owed.len())
-            .sum()
+        self.intervals.iter().map(|interval| interval.owed.len()).sum()
     }
 
     fn position(&self, t0: Seq) -> Option<usize> {
@@ -303,13 +300,9 @@ type StoredInterval<K> = (Seq, u32, K);
 
 impl Serialize for Chain {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(
-            self.intervals
-                .iter()
-                .map(|interval| -> StoredInterval<&SlotMap> {
-                    (interval.t0, interval.sharers, &interval.kept)
-                }),
-        )
+        serializer.collect_seq(self.intervals.iter().map(|interval| -> StoredInterval<&SlotMap> {
+            (interval.t0, interval.sharers, &interval.kept)
+        }))
     }
 }
 
@@ -320,18 +313,11 @@ impl<'de> Deserialize<'de> for Chain {
             return Err(de::Error::custom("the T0s of a chain do not ascend"));
         }
         if stored.iter().any(|&(_, sharers, _)| sharers == 0) {
-            return Err(de::Error::custom(
-                "an interval of a chain belongs to no relationship",
-            ));
+            return Err(de::Error::custom("an interval of a chain belongs to no relationship"));
         }
         let intervals = stored
             .into_iter()
-            .map(|(t0, sharers, kept)| Interval {
-                t0,
-                sharers,
-                owed: RoaringBitmap::new(),
-                kept,
-            })
+            .map(|(t0, sharers, kept)| Interval { t0, sharers, owed: RoaringBitmap::new(), kept })
             .collect();
         Ok(Self { intervals })
     }

@@ -108,10 +108,7 @@ impl SlotAllocator {
     /// # Panics
     /// When no credit is taken: the caller promised what it does not have.
     pub fn allocate_credited(&mut self) -> Slot {
-        assert!(
-            self.credits > 0,
-            "a slot for a credit, but none of the pool's credits is taken"
-        );
+        assert!(self.credits > 0, "a slot for a credit, but none of the pool's credits is taken");
         self.credits -= 1;
         self.take_lowest()
     }
@@ -121,11 +118,7 @@ impl SlotAllocator {
     /// # Panics
     /// When it is free already: two owners would end up with the same slot.
     pub fn free(&mut self, slot: Slot) {
-        assert!(
-            self.is_used(slot),
-            "slot {slot} of {} is freed, but it is free",
-            self.capacity
-        );
+        assert!(self.is_used(slot), "slot {slot} of {} is freed, but it is free", self.capacity);
         self.used -= 1;
         if slot.0 >= self.frontier {
             self.ahead.remove(slot.0);
@@ -153,14 +146,9 @@ impl SlotAllocator {
     /// # Panics
     /// When fewer are taken.
     pub fn return_credits(&mut self, count: u64) {
-        let left = u64::from(self.credits)
-            .checked_sub(count)
-            .and_then(|n| u32::try_from(n).ok());
+        let left = u64::from(self.credits).checked_sub(count).and_then(|n| u32::try_from(n).ok());
         let Some(left) = left else {
-            panic!(
-                "{count} credits returned, but only {} are taken",
-                self.credits
-            );
+            panic!("{count} credits returned, but only {} are taken", self.credits);
         };
         self.credits = left;
     }
@@ -197,11 +185,7 @@ impl SlotAllocator {
             return Slot(hole);
         }
         while self.ahead.min() == Some(self.frontier) {
-            let run = self
-                .ahead
-                .iter()
-                .next_range()
-                .expect("the set has a smallest slot");
+            let run = self.ahead.iter().next_range().expect("the set has a smallest slot");
             self.frontier = run.end() + 1;
             self.ahead.remove_range(run);
         }
@@ -213,11 +197,7 @@ impl SlotAllocator {
     /// Restores S2 after the slot before the frontier became free.
     fn lower_frontier_past_holes(&mut self) {
         while self.frontier > 0 && self.holes.max() == Some(self.frontier - 1) {
-            let run = self
-                .holes
-                .iter()
-                .next_range_back()
-                .expect("the set has a largest slot");
+            let run = self.holes.iter().next_range_back().expect("the set has a largest slot");
             self.frontier = *run.start();
             self.holes.remove_range(run);
         }
@@ -230,30 +210,12 @@ impl SlotAllocator {
     #[cfg(any(test, feature = "sim"))]
     pub fn check_invariants(&self) {
         let taken = u64::from(self.used) + u64::from(self.credits);
-        assert!(
-            taken <= u64::from(self.capacity),
-            "S1: {taken} of {}",
-            self.capacity
-        );
-        assert!(
-            self.frontier <= self.capacity,
-            "S2: frontier {}",
-            self.frontier
-        );
+        assert!(taken <= u64::from(self.capacity), "S1: {taken} of {}", self.capacity);
+        assert!(self.frontier <= self.capacity, "S2: frontier {}", self.frontier);
         let last_hole = self.holes.max().map_or(0, |hole| u64::from(hole) + 2);
-        assert!(
-            last_hole <= u64::from(self.frontier),
-            "S2: frontier {}",
-            self.frontier
-        );
-        assert!(
-            self.ahead.min().is_none_or(|slot| slot >= self.frontier),
-            "S3"
-        );
-        assert!(
-            self.ahead.max().is_none_or(|slot| slot < self.capacity),
-            "S3"
-        );
+        assert!(last_hole <= u64::from(self.frontier), "S2: frontier {}", self.frontier);
+        assert!(self.ahead.min().is_none_or(|slot| slot >= self.frontier), "S3");
+        assert!(self.ahead.max().is_none_or(|slot| slot < self.capacity), "S3");
         let used = u64::from(self.frontier) - self.holes.len() + self.ahead.len();
         assert_eq!(used, u64::from(self.used), "S4");
     }

@@ -157,12 +157,7 @@ fn the_journal_wraps_around_its_slots_again_and_again() {
             assert_eq!(world.store.checkpoint, [round]);
         }
     }
-    let slots = world
-        .disk
-        .objects()
-        .iter()
-        .filter(|it| matches!(it, Object::Segment(_)))
-        .count();
+    let slots = world.disk.objects().iter().filter(|it| matches!(it, Object::Segment(_))).count();
     assert!(slots <= CAPACITY as usize, "{slots} slots");
 }
 
@@ -183,21 +178,11 @@ fn a_watermark_is_due_once_after_frames_became_durable() {
 #[test]
 fn a_store_is_created_only_where_there_is_none_and_only_with_a_sane_layout() {
     let mut disk = new_disk();
-    assert!(matches!(
-        create(&mut disk, &parameters()),
-        Err(OpenError::Exists)
-    ));
+    assert!(matches!(create(&mut disk, &parameters()), Err(OpenError::Exists)));
     for (segment_bytes, capacity_segments) in [(4096, 8), (65_537, 8), (65_536, 3), (u32::MAX, 8)] {
         let mut disk = TestDisk::default();
-        let odd = CreateParameters {
-            segment_bytes,
-            capacity_segments,
-            ..parameters()
-        };
-        assert!(matches!(
-            create(&mut disk, &odd),
-            Err(OpenError::Parameters(_))
-        ));
+        let odd = CreateParameters { segment_bytes, capacity_segments, ..parameters() };
+        assert!(matches!(create(&mut disk, &odd), Err(OpenError::Parameters(_))));
         assert_eq!(disk.calls, 0, "nothing was written");
     }
 }

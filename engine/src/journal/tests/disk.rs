@@ -107,8 +107,7 @@ impl Storage for TestDisk {
         for sector in from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES) {
             let at = sector * SECTOR_BYTES;
             let end = content.len().min(at + SECTOR_BYTES);
-            self.pending
-                .push((object, sector, content[at..end].to_vec()));
+            self.pending.push((object, sector, content[at..end].to_vec()));
         }
         Ok(())
     }
@@ -124,11 +123,7 @@ impl Storage for TestDisk {
                 self.durable.get_mut(&of).unwrap()[at..at + bytes.len()].copy_from_slice(&bytes);
             }
         }
-        if self.syncs_fail {
-            Err(IoFailure::Io(5))
-        } else {
-            Ok(())
-        }
+        if self.syncs_fail { Err(IoFailure::Io(5)) } else { Ok(()) }
     }
 
     fn create(&mut self, object: Object, bytes: u64, _: CreateSpace) -> Result<(), IoFailure> {

@@ -55,11 +55,7 @@ impl World {
     fn open(mut disk: TestDisk) -> Self {
         let store = recover(&mut disk).unwrap();
         let expected = contents(&mut disk, &store);
-        let mut world = Self {
-            disk,
-            store,
-            expected,
-        };
+        let mut world = Self { disk, store, expected };
         world.provide_slots();
         world
     }
@@ -71,9 +67,7 @@ impl World {
     fn provide_slots(&mut self) {
         while let Some(slot) = self.store.journal.wanted_slot() {
             let space = crate::io::CreateSpace::Preallocated;
-            self.disk
-                .create(Object::Segment(slot), u64::from(SEGMENT_BYTES), space)
-                .unwrap();
+            self.disk.create(Object::Segment(slot), u64::from(SEGMENT_BYTES), space).unwrap();
             self.store.journal.slot_ready(slot);
         }
     }
@@ -84,8 +78,7 @@ impl World {
     }
 
     fn data(&mut self, offset: u64, data: &[u8]) -> Appended {
-        self.expected
-            .push(Expected::Data(VolumeId(7), offset, data.to_vec()));
+        self.expected.push(Expected::Data(VolumeId(7), offset, data.to_vec()));
         self.journal().append_data(VolumeId(7), offset, data)
     }
 
@@ -129,10 +122,7 @@ impl World {
     /// Writes a checkpoint of everything up to now that needs nothing older, and releases what it allows.
     fn checkpoint(&mut self, payload: &[u8]) {
         let mark = self.store.journal.mark();
-        let mut writer = self
-            .store
-            .checkpoints
-            .begin(mark, mark.position, payload.to_vec());
+        let mut writer = self.store.checkpoints.begin(mark, mark.position, payload.to_vec());
         while let Some((object, action)) = writer.next_action(self.store.journal.durable()) {
             perform(&mut self.disk, object, action);
             writer.action_done();
@@ -178,19 +168,9 @@ fn content(disk: &mut TestDisk, journal: &Journal, frame: &ScannedFrame) -> Expe
         FrameContent::Record(bytes) => Expected::Record(bytes.clone()),
         FrameContent::Zeroes { volume, range } => Expected::Zeroes(*volume, *range),
         FrameContent::Watermark => Expected::Watermark,
-        FrameContent::Data {
-            volume,
-            range,
-            payload,
-            payload_crc,
-        } => {
+        FrameContent::Data { volume, range, payload, payload_crc } => {
             let bytes = payload_at(disk, journal, *payload, range.bytes());
-            assert_eq!(
-                journal.payload_crc(&bytes),
-                *payload_crc,
-                "frame {}",
-                frame.seq
-            );
+            assert_eq!(journal.payload_crc(&bytes), *payload_crc, "frame {}", frame.seq);
             Expected::Data(*volume, range.start, bytes)
         }
     }
@@ -227,8 +207,6 @@ impl Numbers {
     }
 
     fn bytes(&mut self, length: u64) -> Vec<u8> {
-        (0..length)
-            .map(|_| u8::try_from(self.below(256)).unwrap())
-            .collect()
+        (0..length).map(|_| u8::try_from(self.below(256)).unwrap()).collect()
     }
 }

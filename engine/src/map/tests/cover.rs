@@ -84,13 +84,7 @@ fn the_last_positions_of_32_bits_can_be_asked_for() {
     assert_eq!(map.at(u32::MAX - 1), ['a']);
     assert!(map.at(u32::MAX).is_empty());
     let all: Vec<_> = map.overlapping(0..u32::MAX).collect();
-    assert_eq!(
-        all,
-        [
-            (0..u32::MAX - 2, &[][..]),
-            (u32::MAX - 2..u32::MAX, &['a'][..])
-        ]
-    );
+    assert_eq!(all, [(0..u32::MAX - 2, &[][..]), (u32::MAX - 2..u32::MAX, &['a'][..])]);
     assert_eq!(map.overlapping(u32::MAX..u32::MAX).count(), 0);
 }
 

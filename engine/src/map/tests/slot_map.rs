@@ -154,11 +154,7 @@ fn random_blocks_of_15_tib_cost_at_most_12_bytes_each() {
         }
         map.check_invariants();
         let bytes = map.heap_bytes();
-        assert!(
-            bytes <= 12 * map.len(),
-            "{bytes} bytes for {} entries",
-            map.len()
-        );
+        assert!(bytes <= 12 * map.len(), "{bytes} bytes for {} entries", map.len());
     }
 }
 
@@ -169,11 +165,7 @@ fn a_dense_region_written_in_random_order_costs_at_most_12_bytes_each() {
         map.insert(Block(u32::try_from(random % 100_000).unwrap()), Slot(slot));
     }
     map.check_invariants();
-    assert!(
-        map.heap_bytes() <= 12 * map.len(),
-        "{} bytes",
-        map.heap_bytes()
-    );
+    assert!(map.heap_bytes() <= 12 * map.len(), "{} bytes", map.heap_bytes());
 }
 
 #[test]
@@ -189,11 +181,7 @@ fn a_long_sequential_stretch_costs_next_to_nothing_in_memory_and_on_disk() {
         assert!(map.heap_bytes() < 1024, "{} bytes", map.heap_bytes());
         assert_eq!(
             map.runs(0..u32::MAX).collect::<Vec<_>>(),
-            [SlotRun {
-                block: Block(1_000_000),
-                slot: Slot(7),
-                blocks: 300_000
-            }]
+            [SlotRun { block: Block(1_000_000), slot: Slot(7), blocks: 300_000 }]
         );
         assert!(postcard::to_allocvec(&map).unwrap().len() < 16);
     }
@@ -217,11 +205,7 @@ fn emptying_a_large_map_in_any_order_gives_its_memory_back() {
                 map.check_invariants();
             }
         }
-        assert!(
-            map.heap_bytes() < full / 20,
-            "{} of {full} bytes",
-            map.heap_bytes()
-        );
+        assert!(map.heap_bytes() < full / 20, "{} of {full} bytes", map.heap_bytes());
         for &block in order {
             map.remove(block);
         }
@@ -236,10 +220,7 @@ fn stored_runs_that_leave_32_bits_or_hold_nothing_are_refused() {
         postcard::from_bytes::<SlotMap>(&postcard::to_allocvec(runs).unwrap())
     };
     assert_eq!(decode(&[(5, 9, 2), (0, -11, 1)]).unwrap().len(), 3);
-    assert_eq!(
-        decode(&[(0, 0, u32::MAX)]).unwrap().len(),
-        u64::from(u32::MAX)
-    );
+    assert_eq!(decode(&[(0, 0, u32::MAX)]).unwrap().len(), u64::from(u32::MAX));
     for bad in [
         &[(0, 0, 0)][..],
         &[(u32::MAX, 0, 1)],
@@ -264,24 +245,16 @@ fn a_map_of_many_leaves_answers_like_a_plain_map_while_it_grows_and_shrinks() {
         let slot = u32::try_from(random & 0xFFFF).unwrap();
         // Mostly insertions at first, mostly removals later.
         if usize::try_from(random >> 20 & 0xFFFF).unwrap() > step {
-            assert_eq!(
-                map.insert(Block(block), Slot(slot)),
-                naive.insert(block, slot).map(Slot)
-            );
+            assert_eq!(map.insert(Block(block), Slot(slot)), naive.insert(block, slot).map(Slot));
         } else {
             assert_eq!(map.remove(Block(block)), naive.remove(&block).map(Slot));
         }
         if step % 1000 == 0 {
             map.check_invariants();
             let range = block..block + 3000;
-            let expected = naive
-                .range(range.clone())
-                .map(|(&at, &slot)| (Block(at), Slot(slot)));
+            let expected = naive.range(range.clone()).map(|(&at, &slot)| (Block(at), Slot(slot)));
             assert!(map.range(range).eq(expected));
         }
     }
-    assert!(
-        map.iter()
-            .eq(naive.iter().map(|(&at, &slot)| (Block(at), Slot(slot))))
-    );
+    assert!(map.iter().eq(naive.iter().map(|(&at, &slot)| (Block(at), Slot(slot)))));
 }

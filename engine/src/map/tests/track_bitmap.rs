@@ -160,17 +160,11 @@ fn every_cut_of_an_encoded_set_is_refused() {
     set.set(70_000..140_000);
     let bytes = set.encode();
     for len in 0..bytes.len() {
-        assert!(
-            TrackBitmap::decode(&bytes[..len], u32::MAX).is_err(),
-            "the first {len} bytes"
-        );
+        assert!(TrackBitmap::decode(&bytes[..len], u32::MAX).is_err(), "the first {len} bytes");
     }
     let mut longer = bytes;
     longer.push(0);
-    assert!(matches!(
-        TrackBitmap::decode(&longer, u32::MAX),
-        Err(TrackBitmapError::Trailing(1))
-    ));
+    assert!(matches!(TrackBitmap::decode(&longer, u32::MAX), Err(TrackBitmapError::Trailing(1))));
 }
 
 #[test]
@@ -179,17 +173,9 @@ fn tracks_that_do_not_exist_are_refused() {
     set.set(7..8);
     assert!(TrackBitmap::decode(&set.encode(), 8).is_ok());
     let refused = TrackBitmap::decode(&set.encode(), 7);
-    assert!(matches!(
-        refused,
-        Err(TrackBitmapError::NoSuchTrack {
-            track: 7,
-            tracks: 7
-        })
-    ));
+    assert!(matches!(refused, Err(TrackBitmapError::NoSuchTrack { track: 7, tracks: 7 })));
     let mut all = Vec::new();
-    roaring::RoaringBitmap::from([u32::MAX])
-        .serialize_into(&mut all)
-        .unwrap();
+    roaring::RoaringBitmap::from([u32::MAX]).serialize_into(&mut all).unwrap();
     assert!(postcard::from_bytes::<TrackBitmap>(&postcard::to_allocvec(&all).unwrap()).is_err());
 }
 
@@ -200,9 +186,5 @@ fn all_tracks_of_the_largest_volume_take_little_to_store() {
     set.set(0..tracks);
     assert_eq!(set.next_unset(0, tracks), None);
     assert_eq!(set.next_unset(0, u32::MAX), Some(tracks));
-    assert!(
-        set.encode().len() < 64 << 10,
-        "{} bytes",
-        set.encode().len()
-    );
+    assert!(set.encode().len() < 64 << 10, "{} bytes", set.encode().len());
 }

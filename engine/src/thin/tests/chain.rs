@@ -77,11 +77,7 @@ impl World {
             }
             Step::Close(which) => {
                 if !self.copies.is_empty() {
-                    let t0 = *self
-                        .copies
-                        .keys()
-                        .nth(which.index(self.copies.len()))
-                        .unwrap();
+                    let t0 = *self.copies.keys().nth(which.index(self.copies.len())).unwrap();
                     self.close(t0);
                 }
             }
@@ -116,10 +112,7 @@ impl World {
     fn close(&mut self, t0: u64) {
         let Freed { slots, credits } = self.chain.close(Seq(t0));
         for slot in slots {
-            assert!(
-                self.slots.remove(&slot.0).is_some(),
-                "slot {slot} freed twice"
-            );
+            assert!(self.slots.remove(&slot.0).is_some(), "slot {slot} freed twice");
         }
         self.credits -= credits;
         let (_, sharers) = self.copies.get_mut(&t0).unwrap();
@@ -132,15 +125,9 @@ impl World {
     fn preserve(&mut self, block: u32, t0: Seq) {
         let content = self.image(block, t0);
         self.slots.insert(self.next_slot, content);
-        assert_eq!(
-            self.chain.preserve(t0, Block(block), Slot(self.next_slot)),
-            None
-        );
+        assert_eq!(self.chain.preserve(t0, Block(block), Slot(self.next_slot)), None);
         // A record may be replayed over a checkpoint that holds it.
-        assert_eq!(
-            self.chain.preserve(t0, Block(block), Slot(self.next_slot)),
-            None
-        );
+        assert_eq!(self.chain.preserve(t0, Block(block), Slot(self.next_slot)), None);
         self.next_slot += 1;
         self.credits -= 1;
     }
@@ -180,49 +167,25 @@ impl World {
         self.chain.check_invariants();
         for (&t0, (copy, _)) in &self.copies {
             for (block, &expected) in (0..).zip(copy) {
-                assert_eq!(
-                    self.image(block, Seq(t0)),
-                    expected,
-                    "block {block} as of {t0}"
-                );
+                assert_eq!(self.image(block, Seq(t0)), expected, "block {block} as of {t0}");
             }
         }
         let definition = self.definition();
-        assert_eq!(
-            self.chain.kept_len() + self.chain.owed_len(),
-            definition.len() as u64
-        );
+        assert_eq!(self.chain.kept_len() + self.chain.owed_len(), definition.len() as u64);
         assert_eq!(self.chain.kept_len(), self.slots.len() as u64);
         assert_eq!(self.chain.owed_len(), self.credits);
-        let sharers: Vec<_> = self
-            .chain
-            .intervals()
-            .iter()
-            .map(|open| (open.t0().0, open.sharers()))
-            .collect();
-        let expected: Vec<_> = self
-            .copies
-            .iter()
-            .map(|(&t0, &(_, sharers))| (t0, sharers))
-            .collect();
+        let sharers: Vec<_> =
+            self.chain.intervals().iter().map(|open| (open.t0().0, open.sharers())).collect();
+        let expected: Vec<_> =
+            self.copies.iter().map(|(&t0, &(_, sharers))| (t0, sharers)).collect();
         assert_eq!(sharers, expected);
         for block in 0..BLOCKS {
-            let last = definition
-                .iter()
-                .filter(|had| had.0 == block)
-                .map(|had| had.1)
-                .max();
-            let unserved = self
-                .copies
-                .keys()
-                .filter(|&&t0| last.is_none_or(|last| t0 > last));
+            let last = definition.iter().filter(|had| had.0 == block).map(|had| had.1).max();
+            let unserved = self.copies.keys().filter(|&&t0| last.is_none_or(|last| t0 > last));
             let unserved: Vec<_> = unserved.map(|&t0| Seq(t0)).collect();
             assert_eq!(self.chain.unserved(Block(block)), unserved);
             let needs = unserved.last().map(|t0| t0.0) == self.copies.keys().next_back().copied();
-            assert_eq!(
-                self.chain.needs_charge(Block(block)),
-                needs && !self.copies.is_empty()
-            );
+            assert_eq!(self.chain.needs_charge(Block(block)), needs && !self.copies.is_empty());
         }
     }
 }
@@ -272,13 +235,7 @@ fn a_block_overwritten_once_is_preserved_once_for_sixteen_copies() {
     for t0 in (2..=16).rev() {
         assert_eq!(chain.close(Seq(t0)), Freed::default());
     }
-    assert_eq!(
-        chain.close(Seq(1)),
-        Freed {
-            slots: vec![Slot(9)],
-            credits: 0
-        }
-    );
+    assert_eq!(chain.close(Seq(1)), Freed { slots: vec![Slot(9)], credits: 0 });
 }
 
 #[test]
@@ -302,15 +259,9 @@ fn an_earlier_interval_that_has_a_block_frees_the_later_version_of_it() {
             }
             let freed = chain.close(Seq(2));
             let expected = if later {
-                Freed {
-                    slots: vec![Slot(2)],
-                    credits: 0,
-                }
+                Freed { slots: vec![Slot(2)], credits: 0 }
             } else {
-                Freed {
-                    slots: vec![],
-                    credits: 1,
-                }
+                Freed { slots: vec![], credits: 1 }
             };
             assert_eq!(freed, expected);
             chain.check_invariants();
@@ -368,12 +319,7 @@ fn stored_chains_out_of_order_or_without_sharers_are_refused() {
     let decode = |intervals: &[(u64, u32, StoredRuns)]| {
         postcard::from_bytes::<Chain>(&postcard::to_allocvec(intervals).unwrap())
     };
-    assert_eq!(
-        decode(&[(1, 1, vec![(0, 0, 3)]), (2, 7, vec![])])
-            .unwrap()
-            .kept_len(),
-        3
-    );
+    assert_eq!(decode(&[(1, 1, vec![(0, 0, 3)]), (2, 7, vec![])]).unwrap().kept_len(), 3);
     for bad in [
         vec![(2, 1, vec![]), (2, 1, vec![])],
         vec![(2, 1, vec![]), (1, 1, vec![])],

@@ -42,9 +42,7 @@ impl Pool {
     }
 
     fn take_lowest(&mut self) -> Slot {
-        let slot = (0..self.capacity)
-            .find(|slot| !self.used.contains(slot))
-            .unwrap();
+        let slot = (0..self.capacity).find(|slot| !self.used.contains(slot)).unwrap();
         self.used.insert(slot);
         Slot(slot)
     }
@@ -78,17 +76,11 @@ impl Pool {
             Step::MarkUsed(slot) => {
                 let capacity = self.capacity;
                 let expected = if slot >= capacity {
-                    Err(MarkUsedError::PastTheEnd {
-                        slot: Slot(slot),
-                        capacity,
-                    })
+                    Err(MarkUsedError::PastTheEnd { slot: Slot(slot), capacity })
                 } else if self.used.contains(&slot) {
                     Err(MarkUsedError::Twice(Slot(slot)))
                 } else if self.free() == 0 {
-                    Err(MarkUsedError::Reserved {
-                        slot: Slot(slot),
-                        capacity,
-                    })
+                    Err(MarkUsedError::Reserved { slot: Slot(slot), capacity })
                 } else {
                     self.used.insert(slot);
                     Ok(())
@@ -165,10 +157,7 @@ fn slots_found_by_recovery_in_any_order_are_never_given_out_again() {
         assert_eq!(slots.mark_used(Slot(100_000 + slot)), Ok(()));
     }
     slots.check_invariants();
-    assert_eq!(
-        slots.mark_used(Slot(150_000)),
-        Err(MarkUsedError::Twice(Slot(150_000)))
-    );
+    assert_eq!(slots.mark_used(Slot(150_000)), Err(MarkUsedError::Twice(Slot(150_000))));
     for expected in (0..100_000).chain(300_000..400_000) {
         assert_eq!(slots.allocate(), Some(Slot(expected)));
     }

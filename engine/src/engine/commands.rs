@@ -1,0 +1,406 @@
+//! Commands of administrators: one that changes something at a time, in the order they came.
+//!
+//! Invariants
+//! - A1 A command is validated completely before it changes anything; a refused one leaves no trace.
+//! - A2 It is answered when its record is applied, so durable (rule O5).
+//! - A3 The next command begins when this one is answered: it sees all that came before.
+
+use super::Engine;
+use super::barrier::Then;
+use super::ops::Pending;
+use crate::admin::{
+    Answer, Command, CommandId, CopySelector, Refusal, RefusalKind, Report, VolumeSpec,
+};
+use crate::admission::{self, refuse, refuse_with_help};
+use crate::geometry::Geometry;
+use crate::io::{Action, CreateSpace, Object};
+use crate::request::RequestError;
+use crate::state::Record;
+use crate::units::{BLOCK_BYTES, PoolId, Seq, VolumeId};
+
+/// The command under way.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) id: CommandId,
+    pub(super) work: Work,
+}
+
+/// What the command under way waits for.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A new object, then its record.
+    Creating(Record),
+    /// Quiet on the targets, then the establish record.
+    Establishing(Vec<crate::state::NewRelationship>),
+    /// Quiet on the targets, then the record that ends relationships.
+    Withdrawing(Vec<crate::units::RelationshipId>),
+    /// Quiet on the volume, then the record that deletes it.
+    Deleting(VolumeId),
+    /// Its record.
+    Recording(Recorded),
+}
+
+/// What is reported when the record is applied.
+#[derive(Debug)]
+pub(super) enum Recorded {
+    Volume(String),
+    Pool(String),
+    Established(Vec<crate::units::RelationshipId>),
+    Withdrawn(Vec<crate::units::RelationshipId>, Vec<VolumeId>),
+    Deleted(Object),
+    Nothing,
+}
+
+/// What has just happened to the command under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// The object is there.
+    Created,
+    /// The record is applied.
+    Recorded,
+}
+
+impl Engine {
+    /// Begins commands, or lets the one under way look whether it can go on.
+    pub(super) fn step_commands(&mut self) {
+        self.answer_drains();
+        while self.active.is_none() {
+            let Some((id, command)) = self.commands.pop_front() else {
+                return;
+            };
+            match self.begin_command(id, command) {
+                Ok(Some(report)) => self.answer(id, Ok(report)),
+                Ok(None) => {}
+                Err(refusal) => self.answer(id, Err(refusal)),
+            }
+        }
+        self.continue_command();
+    }
+
+    /// A report answers at once; none means that the command is under way.
+    fn begin_command(
+        &mut self,
+        id: CommandId,
+        command: Command,
+    ) -> Result<Option<Report>, Refusal> {
+        if let Some(report) = self.look(&command)? {
+            return Ok(Some(report));
+        }
+        if self.shutdown != super::Shutdown::No {
+            return Err(refuse(RefusalKind::Shutdown, "the server is shutting down"));
+        }
+        if let Some(reason) = &self.fail_stop {
+            let message = format!("the store takes no writes: {reason}");
+            let help = "see the server's log, mend the cause, restart the server";
+            return Err(refuse_with_help(RefusalKind::FailStop, message, help));
+        }
+        match command {
+            Command::PoolCreate { name, capacity_bytes } => {
+                self.pool_create(id, name, capacity_bytes)?;
+            }
+            Command::PoolDelete { name } => self.pool_delete(id, &name)?,
+            Command::VolumeCreate(spec) => self.volume_create(id, spec)?,
+            Command::VolumeDelete { name } => self.volume_delete(id, &name)?,
+            Command::CopyEstablish(spec) => {
+                let plan = admission::plan_establish(&self.state, &spec)?;
+                self.begin_establish(id, plan);
+            }
+            Command::CopyWithdraw(selector) => {
+                let ids = self.selected(&selector)?;
+                if ids.is_empty() {
+                    return Ok(Some(Report::Copies(Vec::new())));
+                }
+                self.begin_withdraw(id, ids);
+            }
+            Command::StoreDrain {} => {
+                self.drains.push((Seq(self.journal.next_seq().0 - 1), id));
+            }
+            Command::PoolList {}
+            | Command::PoolShow { .. }
+            | Command::VolumeList {}
+            | Command::VolumeShow { .. }
+            | Command::CopyList { .. }
+            | Command::CopyShow(_)
+            | Command::StoreStatus {} => {}
+        }
+        Ok(None)
+    }
+
+    fn continue_command(&mut self) {
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        let id = active.id;
+        match active.work {
+            Work::Establishing(plan) => self.try_establish(id, plan),
+            Work::Withdrawing(ids) => self.try_withdraw(id, ids),
+            Work::Deleting(volume) => self.try_delete(id, volume),
+            work @ (Work::Creating(_) | Work::Recording(_)) => {
+                self.active = Some(Active { id, work });
+            }
+        }
+    }
+
+    /// Something that the command under way waited for has happened.
+    pub(super) fn command_step(&mut self, step: Step, result: Result<(), RequestError>) {
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        match (step, active.work, result) {
+            (Step::Created, Work::Creating(record), Ok(())) => {
+                let recorded = match &record {
+                    Record::VolumeCreated { name, .. } => Recorded::Volume(name.clone()),
+                    Record::PoolCreated { name, .. } => Recorded::Pool(name.clone()),
+                    _ => Recorded::Nothing,
+                };
+                self.record_command(active.id, record, recorded);
+            }
+            (Step::Recorded, Work::Recording(recorded), Ok(())) => {
+                let report = self.recorded(recorded);
+                self.answer(active.id, Ok(report));
+            }
+            (_, work, Err(error)) => {
+                if let Work::Recording(Recorded::Withdrawn(_, targets)) = work {
+                    self.end_hold(&targets);
+                }
+                self.answer(active.id, Err(failure(error)));
+            }
+            (_, work, Ok(())) => self.active = Some(Active { id: active.id, work }),
+        }
+    }
+
+    /// Appends the command's record; it is answered when that is applied.
+    pub(super) fn record_command(
+        &mut self,
+        id: CommandId,
+        record: Record,
+        recorded: Recorded,
+    ) -> Seq {
+        self.active = Some(Active { id, work: Work::Recording(recorded) });
+        let barrier = self.barrier(Then::Command(Step::Recorded));
+        self.append(record, Some(barrier))
+    }
+
+    fn recorded(&mut self, recorded: Recorded) -> Report {
+        match recorded {
+            Recorded::Volume(name) => Report::Volumes(
+                self.volume_reports().into_iter().filter(|known| known.name == name).collect(),
+            ),
+            Recorded::Pool(name) => Report::Pools(
+                self.pool_reports().into_iter().filter(|known| known.name == name).collect(),
+            ),
+            Recorded::Established(ids) => {
+                self.stats.established += ids.len() as u64;
+                Report::Copies(self.copy_reports(|id| ids.contains(&id)))
+            }
+            Recorded::Withdrawn(ids, targets) => {
+                self.stats.withdrawn += ids.len() as u64;
+                self.end_hold(&targets);
+                Report::Copies(self.copy_reports(|id| ids.contains(&id)))
+            }
+            Recorded::Deleted(object) => {
+                self.after_grace(Then::Remove(object));
+                Report::Done
+            }
+            Recorded::Nothing => Report::Done,
+        }
+    }
+
+    pub(super) fn answer(&mut self, id: CommandId, result: Result<Report, Refusal>) {
+        self.answers.push(Answer { id, result });
+    }
+
+    /// Answers drains whose frames are all home.
+    fn answer_drains(&mut self) {
+        let oldest_unwritten = self.journaling.unwritten.front().map(super::write::Unwritten::seq);
+        let oldest =
+            self.stage.oldest().map(|frame| frame.seq).into_iter().chain(oldest_unwritten).min();
+        let failed = self.fail_stop.is_some();
+        for (seq, id) in std::mem::take(&mut self.drains) {
+            if failed {
+                self.answer(id, Err(refuse(RefusalKind::FailStop, "the store takes no writes")));
+            } else if oldest.is_some_and(|oldest| oldest <= seq) {
+                self.drains.push((seq, id));
+            } else {
+                self.answer(id, Ok(Report::Done));
+            }
+        }
+    }
+
+    fn pool_create(
+        &mut self,
+        id: CommandId,
+        name: String,
+        capacity_bytes: u64,
+    ) -> Result<(), Refusal> {
+        admission::check_name("pool", &name)?;
+        if self.state.pool_named(&name).is_some() {
+            return Err(refuse(RefusalKind::Exists, format!("pool `{name}` exists already")));
+        }
+        let slots = capacity_bytes / BLOCK_BYTES;
+        let largest = u64::from(u32::MAX) - 1;
+        let slots =
+            u32::try_from(slots).ok().filter(|&slots| slots > 0 && u64::from(slots) <= largest);
+        let Some(slots) = slots else {
+            let message = format!("a pool of {capacity_bytes} bytes is not possible");
+            let help = format!(
+                "the capacity is between {BLOCK_BYTES} and {} bytes",
+                largest * BLOCK_BYTES
+            );
+            return Err(refuse_with_help(RefusalKind::Invalid, message, help));
+        };
+        let pool = PoolId(self.state.next_pool);
+        let record = Record::PoolCreated { id: pool, name, slots };
+        self.create_object(id, Object::Pool(pool), u64::from(slots) * BLOCK_BYTES, record);
+        Ok(())
+    }
+
+    fn create_object(&mut self, id: CommandId, object: Object, bytes: u64, record: Record) {
+        self.active = Some(Active { id, work: Work::Creating(record) });
+        let barrier = self.barrier(Then::Command(Step::Created));
+        let action = Action::Create { bytes, space: CreateSpace::Sparse };
+        self.emit(object, action, Pending::Barrier(barrier));
+    }
+
+    fn pool_delete(&mut self, id: CommandId, name: &str) -> Result<(), Refusal> {
+        let pool = self.pool_known(name)?;
+        let user = self.state.volumes.values().find(|volume| volume.pool() == Some(pool));
+        if let Some(user) = user {
+            let message = format!("pool `{name}` keeps the data of volume `{}`", user.name);
+            return Err(refuse_with_help(RefusalKind::Busy, message, "delete its volumes first"));
+        }
+        let recorded = Recorded::Deleted(Object::Pool(pool));
+        self.record_command(id, Record::PoolDeleted { id: pool }, recorded);
+        Ok(())
+    }
+
+    pub(super) fn pool_known(&self, name: &str) -> Result<PoolId, Refusal> {
+        self.state.pool_named(name).map(|(id, _)| id).ok_or_else(|| {
+            let message = format!("pool `{}` does not exist", name.escape_default());
+            refuse_with_help(
+                RefusalKind::NotFound,
+                message,
+                "`flashtrack pool list` shows all pools",
+            )
+        })
+    }
+
+    fn volume_create(&mut self, id: CommandId, spec: VolumeSpec) -> Result<(), Refusal> {
+        admission::check_name("volume", &spec.name)?;
+        if self.state.volume_named(&spec.name).is_some() {
+            let message = format!("volume `{}` exists already", spec.name);
+            return Err(refuse(RefusalKind::Exists, message));
+        }
+        let geometry =
+            Geometry::new(spec.volume_type, spec.size_bytes, spec.cylinders).map_err(|error| {
+                refuse(RefusalKind::Invalid, format!("volume `{}`: {error}", spec.name))
+            })?;
+        let pool = spec.thin.as_deref().map(|name| self.pool_known(name)).transpose()?;
+        let device = self.free_device(spec.device)?;
+        let volume = VolumeId(self.state.next_volume);
+        let record = Record::VolumeCreated { id: volume, name: spec.name, geometry, device, pool };
+        if let Record::VolumeCreated { name, pool: Some(_), .. } = &record {
+            let recorded = Recorded::Volume(name.clone());
+            self.record_command(id, record, recorded);
+        } else {
+            self.create_object(id, Object::Home(volume), geometry.size_bytes(), record);
+        }
+        Ok(())
+    }
+
+    fn free_device(&self, wanted: Option<u16>) -> Result<u16, Refusal> {
+        let used: std::collections::BTreeSet<u16> =
+            self.state.volumes.values().map(|volume| volume.device).collect();
+        match wanted {
+            Some(device) if used.contains(&device) => {
+                let message = format!("device number {device:04X} is taken");
+                Err(refuse(RefusalKind::Exists, message))
+            }
+            Some(device) => Ok(device),
+            None => (0..=u16::MAX).find(|device| !used.contains(device)).ok_or_else(|| {
+                refuse(RefusalKind::NoResources, "all 65536 device numbers are taken")
+            }),
+        }
+    }
+
+    fn volume_delete(&mut self, id: CommandId, name: &str) -> Result<(), Refusal> {
+        let (volume, known) = admission::volume(&self.state, name)?;
+        if !known.is_simplex() {
+            let message = format!("volume `{name}` is source or target of a relationship");
+            let help = "withdraw its relationships first: `flashtrack copy list --volume NAME`";
+            return Err(refuse_with_help(RefusalKind::Busy, message, help));
+        }
+        let runtime = self.runtimes.get(&volume);
+        let connections = runtime.map_or(0, |runtime| runtime.connections);
+        if connections > 0 || runtime.is_some_and(|runtime| runtime.in_flight > 0) {
+            let message = format!("volume `{name}` is in use by {connections} connections");
+            return Err(refuse_with_help(
+                RefusalKind::Busy,
+                message,
+                "disconnect its clients first",
+            ));
+        }
+        self.active = Some(Active { id, work: Work::Deleting(volume) });
+        Ok(())
+    }
+
+    fn try_delete(&mut self, id: CommandId, volume: VolumeId) {
+        if self.destager.concerns(volume) {
+            self.destager.hold = true;
+            self.active = Some(Active { id, work: Work::Deleting(volume) });
+            return;
+        }
+        self.destager.hold = false;
+        let thin = self.state.volumes.get(&volume).is_some_and(|known| known.pool().is_some());
+        let recorded =
+            if thin { Recorded::Nothing } else { Recorded::Deleted(Object::Home(volume)) };
+        self.record_command(id, Record::VolumeDeleted { id: volume }, recorded);
+    }
+
+    /// The live relationships that a selector means.
+    pub(super) fn selected(
+        &self,
+        selector: &CopySelector,
+    ) -> Result<Vec<crate::units::RelationshipId>, Refusal> {
+        let all = self.state.relationships.iter();
+        match selector {
+            CopySelector::Id(id) if self.state.relationships.contains_key(id) => Ok(vec![*id]),
+            CopySelector::Id(id) => {
+                let ended = self.state.ended.iter().any(|ended| ended.relationship.pair.id == *id);
+                let message = if ended {
+                    format!("relationship {id} has ended already")
+                } else {
+                    format!("relationship {id} does not exist")
+                };
+                let help = "`flashtrack copy list` shows all relationships";
+                Err(refuse_with_help(RefusalKind::NotFound, message, help))
+            }
+            CopySelector::Target(name) => {
+                let (volume, _) = admission::volume(&self.state, name)?;
+                Ok(all
+                    .filter(|(_, known)| known.pair.target == volume)
+                    .map(|(&id, _)| id)
+                    .collect())
+            }
+            CopySelector::Source(name) => {
+                let (volume, _) = admission::volume(&self.state, name)?;
+                Ok(all
+                    .filter(|(_, known)| known.pair.source == volume)
+                    .map(|(&id, _)| id)
+                    .collect())
+            }
+        }
+    }
+}
+
+/// The refusal for a command that failed below.
+fn failure(error: RequestError) -> Refusal {
+    match error {
+        RequestError::NoSpace => {
+            refuse(RefusalKind::NoResources, "the file system of the store is full")
+        }
+        error => {
+            refuse(RefusalKind::FailStop, format!("the command could not be made durable: {error}"))
+        }
+    }
+}

@@ -1,0 +1,528 @@
+//! The destager: what is owed first, then home, oldest frames first, in batches.
+//!
+//! One batch at a time goes through these steps; each ends when its barrier opens:
+//! 1. `Waiting`: writes that were in flight when the batch began have ended, its frames are durable.
+//! 2. `Copying`: owed tracks are copied to full targets, owed blocks written to slots.
+//! 3. `SyncingCopies`: pools that were written are synced.
+//! 4. `Recording`: "preserved" and "owned" are durable, and so is every record appended before.
+//! 5. `Draining`: reads that looked up home before that have ended.
+//! 6. `Writing`: the newest versions are written home.
+//! 7. `SyncingHomes`: homes and pools that were written are synced.
+//! 8. `Releasing`: the frames are released by a durable record.
+//!
+//! Invariants
+//! - D1 Home advances to a version only in step 6: when every older version that some copy needs is durable
+//!   and journaled (rule O1, O2).
+//! - D2 Only frames up to `plan` take part: they are durable, and every T0 below `plan` is settled.
+//! - D3 `Released` is appended after the homes were synced (rule O3).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Engine;
+use super::barrier::{BarrierId, Then};
+use super::ops::TRANSFER_BYTES_MAX;
+use crate::io::Object;
+use crate::lookup::{Piece, Place, View};
+use crate::request::RequestError;
+use crate::stage::Content;
+use crate::state::{Backing, Health, Record};
+use crate::units::{
+    BLOCK_BYTES, Block, ByteRange, Moment, PoolId, RelationshipId, Seq, Slot, VolumeId,
+};
+
+/// Blocks of a batch, at most (a little over, by the last frame).
+const BATCH_BLOCKS_MAX: u64 = 4096;
+/// Journal bytes that the records of a block take at most, in a usual batch.
+const RECORD_BYTES_PER_BLOCK: u64 = 32;
+/// The destager begins when hosts have not written for so long.
+const IDLE_US: u64 = 20_000;
+/// After a batch that could not be finished (file system full) the next one waits so long.
+const RETRY_US: u64 = 1_000_000;
+
+/// What the destager is at.
+#[derive(Debug, Default)]
+pub(super) struct Destager {
+    batch: Option<Batch>,
+    last_host_write_us: u64,
+    retry_at_us: u64,
+    /// A command waits for the batch to end: no new one begins.
+    pub(super) hold: bool,
+    /// The journal filled up: go on until it is well below.
+    pressed: bool,
+}
+
+#[derive(Debug)]
+struct Batch {
+    step: BatchStep,
+    /// Frames up to this one take part.
+    plan: Seq,
+    /// Frames up to this one are released at the end.
+    through: Seq,
+    blocks: BTreeSet<(VolumeId, u32)>,
+    preserved: BTreeMap<(VolumeId, PoolId, Seq), Vec<(u32, Slot)>>,
+    owned: BTreeMap<VolumeId, Vec<(u32, Slot)>>,
+    written: BTreeSet<Object>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BatchStep {
+    Waiting,
+    Copying,
+    SyncingCopies,
+    Recording,
+    Draining,
+    Writing,
+    SyncingHomes,
+    Releasing,
+}
+
+/// Bytes to be moved to an object.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    from: Place,
+    to: (Object, u64),
+    bytes: u64,
+}
+
+impl Destager {
+    pub(super) fn is_idle(&self) -> bool {
+        self.batch.is_none()
+    }
+
+    pub(super) fn host_wrote(&mut self, now: Moment) {
+        self.last_host_write_us = now.monotonic_us;
+    }
+
+    /// True when the batch under way has to do with the volume.
+    pub(super) fn concerns(&self, volume: VolumeId) -> bool {
+        self.batch.as_ref().is_some_and(|batch| {
+            batch.blocks.range((volume, 0)..=(volume, u32::MAX)).next().is_some()
+        })
+    }
+}
+
+impl Engine {
+    /// When the destager wants to be called, if it has something to wait for.
+    pub(super) fn destage_deadline_us(&self) -> Option<u64> {
+        let waits = self.destager.is_idle() && self.stage.oldest().is_some();
+        waits.then(|| (self.destager.last_host_write_us + IDLE_US).max(self.destager.retry_at_us))
+    }
+
+    /// Begins a batch when it is time for one.
+    pub(super) fn step_destage(&mut self) {
+        self.apply_deferred();
+        let may = !self.destager.hold && self.fail_stop.is_none() && self.has_record_room();
+        if !self.destager.is_idle() || !may {
+            return;
+        }
+        let Some(oldest) = self.stage.oldest() else {
+            return;
+        };
+        let capacity = self.journal.capacity_bytes();
+        let live = self.journal.written().0.saturating_sub(oldest.position.0);
+        if live > capacity / 2 || !self.waiting.is_empty() {
+            self.destager.pressed = true;
+        } else if live < capacity / 4 {
+            self.destager.pressed = false;
+        }
+        let idle = self.now.monotonic_us >= self.destager.last_host_write_us + IDLE_US;
+        let asked = !self.drains.is_empty() || self.shutdown != super::Shutdown::No;
+        let retry = self.now.monotonic_us >= self.destager.retry_at_us;
+        if (idle || asked || self.destager.pressed) && retry {
+            self.begin_batch();
+        }
+    }
+
+    fn begin_batch(&mut self) {
+        // Frames that are only written, not durable, take part too: their sync is awaited first.
+        let most = self.journal.payload_max() / RECORD_BYTES_PER_BLOCK;
+        let most = usize::try_from(most.min(BATCH_BLOCKS_MAX)).unwrap_or(1);
+        let mut blocks = BTreeSet::new();
+        let mut through = Seq(0);
+        for frame in self.stage.frames() {
+            if blocks.len() >= most {
+                break;
+            }
+            let live = frame
+                .range
+                .blocks()
+                .filter(|&block| !self.stage.versions_of(frame.volume, Block(block)).is_empty());
+            blocks.extend(live.map(|block| (frame.volume, block)));
+            through = frame.seq;
+        }
+        let plan = Seq(self.journal.next_seq().0 - 1);
+        self.stats.destage_batches += 1;
+        self.destager.batch = Some(Batch {
+            step: BatchStep::Waiting,
+            plan,
+            through,
+            blocks,
+            preserved: BTreeMap::new(),
+            owned: BTreeMap::new(),
+            written: BTreeSet::new(),
+        });
+        let barrier = self.barrier(Then::Batch);
+        self.join_grace(barrier);
+        self.join_journal(barrier, self.journal.end());
+        self.release(barrier, Ok(()));
+    }
+
+    /// Goes on with the batch.
+    pub(super) fn batch_step(&mut self, result: Result<(), RequestError>) {
+        let Some(mut batch) = self.destager.batch.take() else {
+            return;
+        };
+        if let Err(error) = result {
+            self.batch_failed(&batch, error);
+            return;
+        }
+        let barrier = self.barrier(Then::Batch);
+        batch.step = match batch.step {
+            BatchStep::Waiting => {
+                self.copy_owed(&mut batch, barrier);
+                BatchStep::Copying
+            }
+            BatchStep::Copying => {
+                for &object in &batch.written {
+                    self.join_object(barrier, object);
+                }
+                BatchStep::SyncingCopies
+            }
+            BatchStep::SyncingCopies => {
+                self.record_copies(&mut batch);
+                self.join_journal(barrier, self.journal.end());
+                BatchStep::Recording
+            }
+            BatchStep::Recording => {
+                self.join_grace(barrier);
+                BatchStep::Draining
+            }
+            BatchStep::Draining => {
+                batch.written.clear();
+                self.write_homes(&mut batch, barrier);
+                BatchStep::Writing
+            }
+            BatchStep::Writing => {
+                for &object in &batch.written {
+                    self.join_object(barrier, object);
+                }
+                BatchStep::SyncingHomes
+            }
+            BatchStep::SyncingHomes => {
+                self.append(Record::Released { through: batch.through }, None);
+                self.join_journal(barrier, self.journal.end());
+                BatchStep::Releasing
+            }
+            BatchStep::Releasing => {
+                self.release(barrier, Ok(()));
+                // The barrier opens into an idle destager: nothing follows.
+                self.set_batch_over();
+                return;
+            }
+        };
+        self.destager.batch = Some(batch);
+        self.release(barrier, Ok(()));
+    }
+
+    fn set_batch_over(&mut self) {
+        self.destager.batch = None;
+        self.apply_deferred();
+    }
+
+    /// A batch that cannot go on is given up: its frames stay live, nothing is lost.
+    fn batch_failed(&mut self, batch: &Batch, error: RequestError) {
+        let unrecorded = matches!(
+            batch.step,
+            BatchStep::Waiting | BatchStep::Copying | BatchStep::SyncingCopies
+        );
+        if unrecorded {
+            self.give_slots_back(batch);
+        }
+        match (error, batch.step) {
+            // A failed sync of a home was dealt with when it failed (F3).
+            (RequestError::FailStop, _) | (_, BatchStep::SyncingHomes) => {}
+            (_, BatchStep::Copying | BatchStep::SyncingCopies) => self.fail_slot_users(batch),
+            (RequestError::NoSpace, BatchStep::Writing) => {
+                for &(volume, _) in &batch.blocks {
+                    self.runtimes.entry(volume).or_default().no_space = true;
+                }
+            }
+            _ => self.stop_writes("writing staged data home failed"),
+        }
+        self.destager.retry_at_us = self.now.monotonic_us + RETRY_US;
+        self.apply_deferred();
+    }
+
+    /// Slots of copies that were not recorded turn back into credits.
+    fn give_slots_back(&mut self, batch: &Batch) {
+        let preserved = batch.preserved.iter().map(|(&(_, pool, _), blocks)| (pool, blocks));
+        let owned = batch.owned.iter().filter_map(|(volume, blocks)| {
+            let pool = self.state.volumes.get(volume)?.pool()?;
+            Some((pool, blocks))
+        });
+        let slots: Vec<(PoolId, Slot)> = preserved
+            .chain(owned)
+            .flat_map(|(pool, blocks)| blocks.iter().map(move |&(_, slot)| (pool, slot)))
+            .collect();
+        for (id, slot) in slots {
+            if let Some(pool) = self.state.pools.get_mut(&id) {
+                pool.allocator.free(slot);
+                pool.allocator.take_credits(1);
+            }
+        }
+    }
+
+    /// A pool could not be written: the copies that keep data there fail, the sources go on (rule O9).
+    fn fail_slot_users(&mut self, batch: &Batch) {
+        let mut pools: BTreeSet<PoolId> =
+            batch.preserved.keys().map(|&(_, pool, _)| pool).collect();
+        pools
+            .extend(batch.owned.keys().filter_map(|volume| self.state.volumes.get(volume)?.pool()));
+        self.fail_copies(|relationship| {
+            relationship.pool.is_some_and(|pool| pools.contains(&pool))
+        });
+    }
+
+    /// Step 2: everything that some copy is owed, of the blocks of the batch.
+    fn copy_owed(&mut self, batch: &mut Batch, barrier: BarrierId) {
+        let mut moves = Vec::new();
+        let blocks: Vec<(VolumeId, Block)> =
+            batch.blocks.iter().map(|&(volume, block)| (volume, Block(block))).collect();
+        let mut tracks: BTreeSet<(RelationshipId, u32)> = BTreeSet::new();
+        for &(volume, block) in &blocks {
+            let newest = self
+                .stage
+                .versions_of(volume, block)
+                .iter()
+                .rev()
+                .find(|version| version.seq <= batch.plan);
+            let Some(newest) = newest.copied() else {
+                continue;
+            };
+            self.owed_tracks(volume, block, newest.seq, &mut tracks);
+            self.preserve_moves(batch, volume, block, &mut moves);
+            self.own_moves(batch, volume, block, &mut moves);
+        }
+        for (id, track) in tracks {
+            self.want_track(id, track, barrier);
+        }
+        batch.written = moves.iter().map(|moved: &Move| moved.to.0).collect();
+        self.perform_moves(moves, barrier);
+    }
+
+    /// Tracks that full targets need before a block's home may become the version `newest`.
+    fn owed_tracks(
+        &self,
+        id: VolumeId,
+        block: Block,
+        newest: Seq,
+        tracks: &mut BTreeSet<(RelationshipId, u32)>,
+    ) {
+        let Some(volume) = self.state.volumes.get(&id) else {
+            return;
+        };
+        let track = block.0 / volume.geometry.track_blocks();
+        let known = |id: &RelationshipId| Some((*id, self.state.relationships.get(id)?));
+        for (id, relationship) in volume.as_source.at(track).iter().filter_map(known) {
+            if relationship.t0 < newest && relationship.owes_track(track) {
+                tracks.insert((id, track - relationship.pair.source_track));
+            }
+        }
+        for (id, relationship) in volume.as_target.at(track).iter().filter_map(known) {
+            if relationship.health == Health::Good && relationship.target_reads_source(track) {
+                tracks.insert((id, track - relationship.pair.target_track));
+            }
+        }
+    }
+
+    /// Moves that preserve a source's block for the intervals that owe it.
+    fn preserve_moves(
+        &mut self,
+        batch: &mut Batch,
+        id: VolumeId,
+        block: Block,
+        moves: &mut Vec<Move>,
+    ) {
+        let owed: Vec<(PoolId, Seq)> = self
+            .state
+            .pools
+            .iter()
+            .filter_map(|(&pool, known)| Some((pool, known.chains.get(&id)?)))
+            .flat_map(|(pool, chain)| chain.owed_of(block).into_iter().map(move |t0| (pool, t0)))
+            .filter(|&(_, t0)| t0 < batch.plan)
+            .collect();
+        for (pool_id, t0) in owed {
+            let Some(pool) = self.state.pools.get_mut(&pool_id) else {
+                continue;
+            };
+            let slot = pool.allocator.allocate_credited();
+            batch.preserved.entry((id, pool_id, t0)).or_default().push((block.0, slot));
+            let mut pieces = Vec::with_capacity(1);
+            let view = View { state: &self.state, stage: &self.stage };
+            if view.as_of(id, t0, Some(pool_id), block, 0..4096, &mut pieces).is_ok() {
+                slot_moves(pool_id, slot, block, &pieces, moves);
+            }
+        }
+    }
+
+    /// Moves that make a thin volume's block its own.
+    fn own_moves(&mut self, batch: &mut Batch, id: VolumeId, block: Block, moves: &mut Vec<Move>) {
+        let Some(volume) = self.state.volumes.get(&id) else {
+            return;
+        };
+        let Backing::Thin(thin) = &volume.backing else {
+            return;
+        };
+        if thin.slots.contains(block) {
+            return;
+        }
+        let pool_id = thin.pool;
+        let mut pieces = Vec::with_capacity(2);
+        let before = batch.plan.next();
+        let view = View { state: &self.state, stage: &self.stage };
+        if view.image(id, block, 0..4096, before, &mut pieces).is_err() {
+            return;
+        }
+        let Some(pool) = self.state.pools.get_mut(&pool_id) else {
+            return;
+        };
+        let slot = pool.allocator.allocate_credited();
+        batch.owned.entry(id).or_default().push((block.0, slot));
+        slot_moves(pool_id, slot, block, &pieces, moves);
+    }
+
+    /// Step 4: what was copied counts.
+    fn record_copies(&mut self, batch: &mut Batch) {
+        for ((source, pool, t0), blocks) in std::mem::take(&mut batch.preserved) {
+            self.stats.preserved_blocks += blocks.len() as u64;
+            for blocks in blocks.chunks(RECORD_BLOCKS) {
+                let blocks = blocks.to_vec();
+                self.append(Record::Preserved { source, pool, t0, blocks }, None);
+            }
+        }
+        for (volume, blocks) in std::mem::take(&mut batch.owned) {
+            self.stats.owned_blocks += blocks.len() as u64;
+            for &(block, _) in &blocks {
+                batch.blocks.remove(&(volume, block));
+            }
+            for blocks in blocks.chunks(RECORD_BLOCKS) {
+                self.append(Record::Owned { volume, blocks: blocks.to_vec() }, None);
+            }
+        }
+    }
+
+    /// Step 6: the newest versions, byte by byte, go home.
+    fn write_homes(&mut self, batch: &mut Batch, barrier: BarrierId) {
+        let mut moves = Vec::new();
+        for &(id, block) in &batch.blocks {
+            let Some(volume) = self.state.volumes.get(&id) else {
+                continue;
+            };
+            if self.target_is_gone(volume, block) {
+                continue;
+            }
+            let block = Block(block);
+            let base = match &volume.backing {
+                Backing::Home => (Object::Home(id), block.offset()),
+                Backing::Thin(thin) => match thin.slots.get(block) {
+                    Some(slot) => (Object::Pool(thin.pool), slot.offset()),
+                    None => continue,
+                },
+            };
+            let mut pieces: Vec<Piece> = Vec::with_capacity(1);
+            for version in self.stage.versions_of(id, block) {
+                if version.seq <= batch.plan {
+                    newest_bytes(&mut pieces, block, version);
+                }
+            }
+            for piece in pieces {
+                let to = (base.0, base.1 + (piece.range.start - block.offset()));
+                push_move(&mut moves, Move { from: piece.place, to, bytes: piece.range.bytes() });
+            }
+        }
+        self.stats.destaged_bytes += moves.iter().map(|moved| moved.bytes).sum::<u64>();
+        batch.written = moves.iter().map(|moved| moved.to.0).collect();
+        self.perform_moves(moves, barrier);
+    }
+
+    /// True for a block of a failed relationship's target: nobody can read it, nothing is written.
+    fn target_is_gone(&self, volume: &crate::state::Volume, block: u32) -> bool {
+        let track = block / volume.geometry.track_blocks();
+        volume
+            .as_target
+            .at(track)
+            .iter()
+            .filter_map(|id| self.state.relationships.get(id))
+            .any(|relationship| relationship.health != Health::Good)
+    }
+
+    fn perform_moves(&mut self, moves: Vec<Move>, barrier: BarrierId) {
+        for moved in moves {
+            self.transfer(moved.from, moved.to, moved.bytes, barrier);
+        }
+    }
+
+    /// A `Released` record is durable.
+    pub(super) fn released(&mut self, through: Seq) {
+        self.stage.release(through);
+        for runtime in self.runtimes.values_mut() {
+            runtime.no_space = false;
+        }
+    }
+}
+
+/// Blocks of one record: bounds its size well below a segment.
+const RECORD_BLOCKS: usize = 512;
+
+/// Moves that fill a fresh slot with an image.
+fn slot_moves(pool: PoolId, slot: Slot, block: Block, pieces: &[Piece], moves: &mut Vec<Move>) {
+    for piece in pieces {
+        let to = slot.offset() + (piece.range.start - block.offset());
+        let to = (Object::Pool(pool), to);
+        push_move(moves, Move { from: piece.place, to, bytes: piece.range.bytes() });
+    }
+}
+
+/// Appends a move, joined with the last one when both are neighbours on both sides.
+fn push_move(moves: &mut Vec<Move>, next: Move) {
+    if let Some(last) = moves.last_mut()
+        && last.to.0 == next.to.0
+        && last.to.1 + last.bytes == next.to.1
+        && last.from.advance(last.bytes) == next.from
+        && last.bytes + next.bytes <= TRANSFER_BYTES_MAX
+    {
+        last.bytes += next.bytes;
+        return;
+    }
+    moves.push(next);
+}
+
+/// Lays a version over the newer bytes gathered so far; versions come in ascending order.
+fn newest_bytes(pieces: &mut Vec<Piece>, block: Block, version: &crate::stage::Version) {
+    let start = block.offset() + u64::from(version.start);
+    let range = ByteRange { start, end: block.offset() + u64::from(version.end) };
+    let place = match version.content {
+        Content::Zeroes => Place::Zeroes,
+        Content::Journal(position) => Place::Journal(position),
+    };
+    let mut kept = Vec::with_capacity(pieces.len() + 1);
+    for piece in pieces.drain(..) {
+        if !piece.range.overlaps(range) {
+            kept.push(piece);
+            continue;
+        }
+        if piece.range.start < range.start {
+            let left = ByteRange { start: piece.range.start, end: range.start };
+            kept.push(Piece { range: left, place: piece.place });
+        }
+        if range.end < piece.range.end {
+            let place = piece.place.advance(range.end - piece.range.start);
+            kept.push(Piece { range: ByteRange { start: range.end, end: piece.range.end }, place });
+        }
+    }
+    kept.push(Piece { range, place });
+    kept.sort_by_key(|piece| piece.range.start);
+    *pieces = kept;
+}
+
+const _: () = assert!(BLOCK_BYTES <= TRANSFER_BYTES_MAX);

@@ -1,0 +1,270 @@
+//! Opening a store: the checkpoint, then the journal since, give the state as it was.
+//!
+//! Invariants
+//! - O1 Replay applies the same records in the same order as the engine that wrote them; what was staged and
+//!   not released is staged again, and the credits that it needs are taken again.
+//! - O2 An object that the state does not name (a command that was cut off) is removed.
+//! - O3 Whatever cannot be read is refused with its place; nothing is guessed (rule O11).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::checkpointing::{self, Checkpointer};
+use super::{Engine, Shutdown};
+use crate::io::{IoFailure, Object, Storage};
+use crate::journal::{self, CreateParameters, FrameContent, Presence, Recovered, ScannedFrame};
+use crate::slab::Slab;
+use crate::stage::{Content, Frame, Stage};
+use crate::state::{Backing, Record, RecordError, State, StateError};
+use crate::stats::Stats;
+use crate::tickets::Tickets;
+use crate::units::{Moment, Position, Seq, VolumeId};
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Make a store where there is none.
+    pub create: bool,
+    /// Bytes of the journal of a new store.
+    pub journal_bytes: u64,
+    /// Bytes of a journal segment of a new store.
+    pub segment_bytes: u32,
+    /// Random bytes, for the identity of a new store.
+    pub entropy: [u8; 32],
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { create: true, journal_bytes: 1 << 30, segment_bytes: 16 << 20, entropy: [0; 32] }
+    }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The journal, a checkpoint or the header.
+    #[error(transparent)]
+    Journal(#[from] journal::OpenError),
+    /// The metadata contradicts itself.
+    #[error("the metadata of the store is damaged")]
+    State(#[from] StateError),
+    /// A record of the journal cannot be read.
+    #[error("record {seq} of the journal is damaged")]
+    Record {
+        /// Its number.
+        seq: Seq,
+        /// Why.
+        source: RecordError,
+    },
+    /// The object of a volume or pool is missing or of another size.
+    #[error(
+        "{object:?} has {found:?} bytes where {expected} are expected; restore it from a backup"
+    )]
+    Object {
+        /// Which.
+        object: Object,
+        /// Its length, if it is there.
+        found: Option<u64>,
+        /// The length that the metadata tells.
+        expected: u64,
+    },
+    /// An object cannot be looked at or removed.
+    #[error("{object:?} cannot be accessed")]
+    Storage {
+        /// Which.
+        object: Object,
+        /// Why.
+        source: IoFailure,
+    },
+}
+
+impl Engine {
+    /// Opens the store, or makes an empty one: recovery, all blocking, before anything else runs.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing was lost, and where the store is damaged nothing was written.
+    pub fn open(
+        storage: &mut dyn Storage,
+        options: &OpenOptions,
+        now: Moment,
+    ) -> Result<Self, OpenError> {
+        let absent = matches!(journal::presence(storage)?, Presence::Empty | Presence::Unfinished);
+        if absent && options.create {
+            let capacity = options.journal_bytes / u64::from(options.segment_bytes.max(1));
+            let parameters = CreateParameters {
+                entropy: options.entropy,
+                segment_bytes: options.segment_bytes,
+                capacity_segments: u32::try_from(capacity).unwrap_or(u32::MAX),
+                checkpoint: checkpointing::encode(&State::default(), &[]),
+            };
+            journal::create(storage, &parameters)?;
+        }
+        let recovered = journal::recover(storage)?;
+        let (state, stage) = replay(&recovered)?;
+        check_objects(storage, &state)?;
+        let mut engine = Self::assemble(recovered, state, stage, now);
+        engine.take_credits_again();
+        for (&id, relationship) in &engine.state.relationships {
+            if relationship.pool.is_none() {
+                engine.copier.add(id, true);
+            }
+        }
+        engine.distrust_page_cache();
+        Ok(engine)
+    }
+
+    fn assemble(recovered: Recovered, state: State, stage: Stage, now: Moment) -> Self {
+        // Recovery made everything durable: replay would begin at the checkpoint's mark, but the first
+        // checkpoint of this opening is due as if it began here.
+        let replay_from = recovered.journal.durable();
+        Self {
+            header: recovered.header,
+            state,
+            stage,
+            journal: recovered.journal,
+            now,
+            stats: Stats::default(),
+            fail_stop: None,
+            shutdown: Shutdown::No,
+            ops: Vec::new(),
+            replies: Vec::new(),
+            answers: Vec::new(),
+            pending: Slab::default(),
+            barriers: Slab::default(),
+            opened: VecDeque::new(),
+            tickets: Tickets::default(),
+            syncs: BTreeMap::new(),
+            sync_wanted: false,
+            journal_waiters: Vec::new(),
+            journaling: super::journaling::Journaling::default(),
+            runtimes: BTreeMap::new(),
+            reads: Slab::default(),
+            long: Slab::default(),
+            waiting: VecDeque::new(),
+            commands: VecDeque::new(),
+            active: None,
+            drains: Vec::new(),
+            destager: super::destage::Destager::default(),
+            copier: super::copier::Copier::default(),
+            checkpointer: Checkpointer::new(recovered.checkpoints, replay_from),
+        }
+    }
+
+    /// Takes the credits that the staged versions need: those taken before the restart are gone with it.
+    fn take_credits_again(&mut self) {
+        let versions: Vec<(VolumeId, crate::units::Block, Seq)> = self
+            .stage
+            .all_versions()
+            .map(|(volume, block, version)| (volume, block, version.seq))
+            .collect();
+        for (id, block, seq) in versions {
+            for pool in self.state.pools.values_mut() {
+                let Some(chain) = pool.chains.get_mut(&id) else {
+                    continue;
+                };
+                if chain.charge_at(block, seq) {
+                    pool.allocator.take_credits(1);
+                }
+            }
+            let Some(volume) = self.state.volumes.get_mut(&id) else {
+                continue;
+            };
+            let Backing::Thin(thin) = &mut volume.backing else {
+                continue;
+            };
+            if !thin.slots.contains(block)
+                && thin.owed.set(block.0..block.0 + 1) > 0
+                && let Some(pool) = self.state.pools.get_mut(&thin.pool)
+            {
+                pool.allocator.take_credits(1);
+            }
+        }
+    }
+
+    /// A home or pool may hold completed writes that no sync covered: nobody waits for them now, but
+    /// the next flush must.
+    fn distrust_page_cache(&mut self) {
+        for (&id, volume) in &self.state.volumes {
+            if volume.pool().is_none() {
+                self.syncs.entry(Object::Home(id)).or_default().wrote();
+            }
+        }
+        for &id in self.state.pools.keys() {
+            self.syncs.entry(Object::Pool(id)).or_default().wrote();
+        }
+    }
+}
+
+/// The state and the stage as the records and frames leave them.
+fn replay(recovered: &Recovered) -> Result<(State, Stage), OpenError> {
+    let (mut state, live) = checkpointing::decode(&recovered.checkpoint)?;
+    state.rebuild_indexes()?;
+    let mut stage = Stage::default();
+    for live in live {
+        stage.restore(live.volume, live.block, live.version);
+    }
+    for frame in &recovered.frames {
+        replay_frame(frame, &mut state, &mut stage)?;
+    }
+    stage.release(state.released);
+    stage.keep_volumes(|id| state.volumes.contains_key(&id));
+    state.rebuild_allocators()?;
+    Ok((state, stage))
+}
+
+fn replay_frame(
+    frame: &ScannedFrame,
+    state: &mut State,
+    stage: &mut Stage,
+) -> Result<(), OpenError> {
+    let (volume, range, content) = match &frame.content {
+        FrameContent::Record(bytes) => {
+            let record = Record::decode(bytes)
+                .map_err(|source| OpenError::Record { seq: frame.seq, source })?;
+            for void in state.apply(frame.seq, &record).superseded {
+                stage.supersede(void.volume, void.range, void.before);
+            }
+            return Ok(());
+        }
+        FrameContent::Data { volume, range, payload, .. } => {
+            (*volume, *range, Content::Journal(*payload))
+        }
+        FrameContent::Zeroes { volume, range } => (*volume, *range, Content::Zeroes),
+        FrameContent::Watermark => return Ok(()),
+    };
+    let position = match content {
+        Content::Journal(position) => position,
+        Content::Zeroes => Position(0),
+    };
+    let keep = state.volumes.get(&volume).map_or(frame.seq, |known| known.newest_t0);
+    stage.insert(Frame { seq: frame.seq, volume, range, position, content }, keep);
+    Ok(())
+}
+
+/// Every volume and pool has its object; what nobody names is removed (O2).
+fn check_objects(storage: &mut dyn Storage, state: &State) -> Result<(), OpenError> {
+    let mut expected: BTreeMap<Object, u64> = BTreeMap::new();
+    for (&id, volume) in &state.volumes {
+        if volume.pool().is_none() {
+            expected.insert(Object::Home(id), volume.geometry.size_bytes());
+        }
+    }
+    for (&id, pool) in &state.pools {
+        expected.insert(Object::Pool(id), u64::from(pool.slots) * crate::units::BLOCK_BYTES);
+    }
+    let header = Object::Header;
+    let all = storage.list().map_err(|source| OpenError::Storage { object: header, source })?;
+    for object in all {
+        let data = matches!(object, Object::Home(_) | Object::Pool(_));
+        if data && !expected.contains_key(&object) {
+            storage.remove(object).map_err(|source| OpenError::Storage { object, source })?;
+        }
+    }
+    for (object, expected) in expected {
+        let found =
+            storage.length(object).map_err(|source| OpenError::Storage { object, source })?;
+        if found != Some(expected) {
+            return Err(OpenError::Object { object, found, expected });
+        }
+    }
+    Ok(())
+}

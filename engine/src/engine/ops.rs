@@ -1,0 +1,161 @@
+//! Operations in flight: what each completion means.
+
+use super::Engine;
+use super::barrier::{BarrierId, HomeWrite, Host, Then};
+use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome, ZeroSpace};
+use crate::journal::WriteTicket;
+use crate::lookup::Place;
+use crate::request::{ReplyData, RequestError};
+use crate::tickets::Ticket;
+
+/// Longest piece that a transfer moves at once, in bytes.
+pub(super) const TRANSFER_BYTES_MAX: u64 = 1 << 20;
+
+/// Why an operation is in flight.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// A host's read that is one piece: the buffer is the reply.
+    Read(Host, Ticket),
+    /// One piece of a host's read.
+    ReadPart { read: usize, at: usize },
+    /// A host's write or zeroes straight home.
+    Write { write: HomeWrite, ticket: Ticket },
+    /// A write that a barrier waits for.
+    Wrote { barrier: BarrierId, object: Object, ticket: Option<Ticket> },
+    /// First half of a transfer: what is read is then written.
+    Moving { to: (Object, u64), barrier: BarrierId, ticket: Ticket },
+    /// A batch of frames.
+    Journal(WriteTicket),
+    /// A sync of one segment.
+    JournalSync,
+    /// A sync of a home or pool.
+    ObjectSync(Object),
+    /// A new segment.
+    Segment(u32),
+    /// Anything else that a barrier waits for.
+    Barrier(BarrierId),
+    /// Where a home holds data, for a block status.
+    Map { read: usize, at: usize, home: u64 },
+    /// Nobody waits (removal of what is no longer named).
+    Nobody,
+}
+
+/// The error that a host sees.
+pub(super) fn host_error(failure: IoFailure) -> RequestError {
+    match failure {
+        IoFailure::NoSpace => RequestError::NoSpace,
+        IoFailure::Io(_) => RequestError::Io,
+    }
+}
+
+impl Engine {
+    /// Emits an operation.
+    pub(super) fn emit(&mut self, object: Object, action: Action, pending: Pending) {
+        let key = self.pending.insert(pending);
+        self.ops.push(Op { id: OpId(key as u64), object, action });
+    }
+
+    /// Takes a completion.
+    pub(super) fn completed(&mut self, completion: Completion) {
+        let Ok(key) = usize::try_from(completion.id.0) else {
+            return;
+        };
+        let Some(pending) = self.pending.remove(key) else {
+            return;
+        };
+        match pending {
+            Pending::Read(host, ticket) => {
+                self.tickets.give_back(ticket);
+                let result = completion.result.map_err(host_error).map(|outcome| match outcome {
+                    Outcome::Buffer(buffer) => ReplyData::Data(buffer),
+                    _ => ReplyData::Done,
+                });
+                self.reply(host, result);
+            }
+            Pending::ReadPart { read, at } => self.read_part(read, at, completion.result),
+            Pending::Write { write, ticket } => {
+                self.tickets.give_back(ticket);
+                self.syncs.entry(write.object).or_default().wrote();
+                self.wrote_home(write, completion.result.map(drop).map_err(host_error));
+            }
+            Pending::Wrote { barrier, object, ticket } => {
+                if let Some(ticket) = ticket {
+                    self.tickets.give_back(ticket);
+                }
+                self.syncs.entry(object).or_default().wrote();
+                self.release(barrier, completion.result.map(drop).map_err(host_error));
+            }
+            Pending::Moving { to, barrier, ticket } => {
+                self.tickets.give_back(ticket);
+                match completion.result {
+                    Ok(Outcome::Buffer(data)) => {
+                        let action = Action::Write { offset: to.1, data };
+                        let wrote = Pending::Wrote { barrier, object: to.0, ticket: None };
+                        self.emit(to.0, action, wrote);
+                    }
+                    // A copy that cannot read its source must not look like a full pool.
+                    _ => self.release(barrier, Err(RequestError::Io)),
+                }
+            }
+            Pending::Journal(ticket) => self.journal_written(ticket, completion.result),
+            Pending::JournalSync => self.journal_synced(completion.result),
+            Pending::ObjectSync(object) => self.object_synced(object, completion.result),
+            Pending::Segment(slot) => match completion.result {
+                Ok(_) => self.journal.slot_ready(slot),
+                Err(_) => self.journal.slot_failed(slot),
+            },
+            Pending::Barrier(barrier) => {
+                self.release(barrier, completion.result.map(drop).map_err(host_error));
+            }
+            Pending::Map { read, at, home } => self.status_part(read, at, home, completion.result),
+            Pending::Nobody => {}
+        }
+    }
+
+    /// The object and offset of a place; none for zeroes.
+    pub(super) fn object_of(&self, place: Place) -> Option<(Object, u64)> {
+        match place {
+            Place::Zeroes => None,
+            Place::Home(volume, offset) => Some((Object::Home(volume), offset)),
+            Place::Pool(pool, offset) => Some((Object::Pool(pool), offset)),
+            Place::Journal(position) => self.journal.locate(position),
+        }
+    }
+
+    /// Moves `bytes` bytes from a place to an object; the barrier waits for it.
+    pub(super) fn transfer(
+        &mut self,
+        from: Place,
+        to: (Object, u64),
+        bytes: u64,
+        barrier: BarrierId,
+    ) {
+        debug_assert!(bytes <= TRANSFER_BYTES_MAX);
+        let length = usize::try_from(bytes).expect("a transfer fits memory");
+        self.hold(barrier);
+        let Some((object, offset)) = self.object_of(from) else {
+            let action = match to.0 {
+                Object::Home(_) => Action::Zero { offset: to.1, bytes, space: ZeroSpace::Release },
+                _ => Action::Write { offset: to.1, data: Buffer::zeroed(length) },
+            };
+            self.emit(to.0, action, Pending::Wrote { barrier, object: to.0, ticket: None });
+            return;
+        };
+        let ticket = self.tickets.take();
+        let action = Action::Read { offset, buffer: Buffer::zeroed(length) };
+        self.emit(object, action, Pending::Moving { to, barrier, ticket });
+    }
+
+    /// Removes an object that nothing names any more.
+    pub(super) fn remove_object(&mut self, object: Object) {
+        self.syncs.remove(&object);
+        self.emit(object, Action::Remove, Pending::Nobody);
+    }
+
+    /// A barrier that, when it opens, carries out `then` after everything in flight now has ended.
+    pub(super) fn after_grace(&mut self, then: Then) {
+        let barrier = self.barrier(then);
+        self.join_grace(barrier);
+        self.release(barrier, Ok(()));
+    }
+}

@@ -1,0 +1,522 @@
+//! Writes: straight home, or into the journal.
+//!
+//! Invariants
+//! - W1 A write goes straight home only if nobody is owed any of its blocks, no live frame holds one,
+//!   and on a target each is durably its own (`goes_home`). All blocks of a write go the same way.
+//! - W2 The frames of one write follow each other without a record between them: no T0 splits it.
+//! - W3 A frame is appended only after credits for all slots that it will need were taken; a copy
+//!   that gets none has failed by a record before the frame (rule O7).
+//! - W4 A staged write is visible, and answered, when its journal write and all before it have completed.
+
+use super::Engine;
+use super::barrier::{Finish, HomeWrite, Host, Then};
+use super::ops::Pending;
+use crate::io::{Action, Buffer, ZeroSpace};
+use crate::journal::Journal;
+use crate::limits;
+use crate::lookup::{Piece, View};
+use crate::request::{Durability, RequestAction, RequestError};
+use crate::stage::{Content, Frame};
+use crate::state::{Backing, Health, Record, Volume};
+use crate::tickets::Ticket;
+use crate::units::{
+    BLOCK_BYTES, Block, ByteRange, PoolId, Position, RelationshipId, Seq, VolumeId,
+};
+
+/// A change of a range: what trims, zeroes and data have in common once they are carried out.
+#[derive(Debug)]
+pub(super) struct Change {
+    volume: VolumeId,
+    range: ByteRange,
+    bytes: NewBytes,
+    durability: Durability,
+}
+
+#[derive(Debug)]
+enum NewBytes {
+    Data(Buffer),
+    Zeroes(ZeroSpace),
+    /// Advice: may be left undone.
+    Trim,
+}
+
+/// A write that waits for journal space.
+#[derive(Debug)]
+pub(super) struct WaitingWrite {
+    pub(super) finish: Finish,
+    change: Change,
+}
+
+/// A trim or zeroing too long to be staged at once; carried out in slices.
+#[derive(Debug)]
+pub(super) struct LongRequest {
+    host: Host,
+    change: Change,
+    at: u64,
+}
+
+/// A frame whose journal write has not completed.
+#[derive(Debug)]
+pub(super) struct Unwritten {
+    frame: Frame,
+    end: Position,
+    /// Of a write's last frame: who is told, and when.
+    last: Option<(Finish, Durability, Ticket)>,
+}
+
+impl Unwritten {
+    /// The frame's number.
+    pub(super) fn seq(&self) -> Seq {
+        self.frame.seq
+    }
+}
+
+impl Engine {
+    /// Carries out a write, zeroing or trim.
+    pub(super) fn write(&mut self, host: Host, action: RequestAction) {
+        let (range, bytes, durability) = match action {
+            RequestAction::Write { offset, data, durability } => {
+                let range = ByteRange { start: offset, end: offset + data.len() as u64 };
+                (range, NewBytes::Data(data), durability)
+            }
+            RequestAction::WriteZeroes { range, space, durability } => {
+                (range, NewBytes::Zeroes(space), durability)
+            }
+            RequestAction::Trim { range, durability } => (range, NewBytes::Trim, durability),
+            RequestAction::Read { .. }
+            | RequestAction::Flush
+            | RequestAction::BlockStatus { .. } => {
+                return;
+            }
+        };
+        let change = Change { volume: host.volume, range, bytes, durability };
+        let is_long = !matches!(change.bytes, NewBytes::Data(_))
+            && change.range.bytes() > limits::FRAME_ZERO_MAX
+            && !self.is_plain(host.volume);
+        if is_long {
+            let at = change.range.start;
+            let key = self.long.insert(LongRequest { host, change, at });
+            self.continue_long(key, Ok(()));
+            return;
+        }
+        self.change(Finish::Host(host), change);
+    }
+
+    /// Carries out the next slice of a long request.
+    pub(super) fn continue_long(&mut self, key: usize, result: Result<(), RequestError>) {
+        let Some(long) = self.long.get_mut(key) else {
+            return;
+        };
+        if result.is_err() || long.at == long.change.range.end {
+            if let Some(long) = self.long.remove(key) {
+                self.finish(Finish::Host(long.host), result);
+            }
+            return;
+        }
+        let start = long.at;
+        let aligned = (start + limits::FRAME_ZERO_MAX) / BLOCK_BYTES * BLOCK_BYTES;
+        long.at = aligned.min(long.change.range.end);
+        let bytes = match long.change.bytes {
+            NewBytes::Zeroes(space) => NewBytes::Zeroes(space),
+            NewBytes::Data(_) | NewBytes::Trim => NewBytes::Trim,
+        };
+        let range = ByteRange { start, end: long.at };
+        let (volume, durability) = (long.change.volume, long.change.durability);
+        let barrier = self.barrier(Then::Continue(key));
+        self.change(Finish::Barrier(barrier), Change { volume, range, bytes, durability });
+    }
+
+    /// True when writes of the volume cannot concern anything but its home.
+    fn is_plain(&self, id: VolumeId) -> bool {
+        self.state.volumes.get(&id).is_some_and(|volume| {
+            volume.is_simplex()
+                && matches!(volume.backing, Backing::Home)
+                && self.stage.is_empty(id)
+        })
+    }
+
+    fn change(&mut self, finish: Finish, mut change: Change) {
+        if let Err(error) = self.may_write(&change) {
+            self.finish(finish, Err(error));
+            return;
+        }
+        if matches!(change.bytes, NewBytes::Trim) {
+            let start = change.range.start.next_multiple_of(BLOCK_BYTES);
+            let end = change.range.end / BLOCK_BYTES * BLOCK_BYTES;
+            if start >= end {
+                self.finish(finish, Ok(()));
+                return;
+            }
+            change.range = ByteRange { start, end };
+        }
+        if self.goes_home(change.volume, change.range) {
+            self.write_home(finish, change);
+            return;
+        }
+        let Some(volume) = self.state.volumes.get(&change.volume) else {
+            return;
+        };
+        let is_target = !volume.as_target.is_empty();
+        match (&change.bytes, &volume.backing) {
+            (NewBytes::Trim, Backing::Thin(_)) if !is_target => self.trim_thin(finish, &change),
+            (NewBytes::Trim, Backing::Home) if !is_target => self.finish(finish, Ok(())),
+            (NewBytes::Zeroes(_), Backing::Thin(thin))
+                if !is_target
+                    && thin.slots.range(change.range.blocks()).next().is_none()
+                    && !self.stage.touches(change.volume, change.range.blocks()) =>
+            {
+                self.finish(finish, Ok(()));
+            }
+            _ => self.stage_or_wait(finish, change),
+        }
+    }
+
+    fn may_write(&self, change: &Change) -> Result<(), RequestError> {
+        if self.fail_stop.is_some() {
+            return Err(RequestError::FailStop);
+        }
+        let volume =
+            self.state.volumes.get(&change.volume).ok_or(RequestError::NoVolume(change.volume))?;
+        let tracks = tracks_of(volume, change.range);
+        let related = volume.as_target.overlapping(tracks).flat_map(|(_, ids)| ids);
+        for id in related {
+            if self.state.relationships.get(id).is_some_and(|known| known.health != Health::Good) {
+                return Err(RequestError::Failed);
+            }
+        }
+        let pool_failed = volume
+            .pool()
+            .and_then(|pool| self.state.pools.get(&pool))
+            .is_some_and(|pool| pool.failed);
+        if pool_failed { Err(RequestError::Io) } else { Ok(()) }
+    }
+
+    /// The one predicate of the write path (W1).
+    fn goes_home(&self, id: VolumeId, range: ByteRange) -> bool {
+        let Some(volume) = self.state.volumes.get(&id) else {
+            return false;
+        };
+        let blocks = range.blocks();
+        if self.stage.touches(id, blocks.clone()) {
+            return false;
+        }
+        if let Backing::Thin(thin) = &volume.backing
+            && !blocks.clone().all(|block| thin.slots.contains(Block(block)))
+        {
+            return false;
+        }
+        if volume.is_simplex() {
+            return true;
+        }
+        let tracks = tracks_of(volume, range);
+        let owed_to_copy = |ids: &[RelationshipId], tracks: std::ops::Range<u32>| {
+            ids.iter()
+                .filter_map(|id| self.state.relationships.get(id))
+                .any(|relationship| tracks.clone().any(|track| relationship.holds_track(track)))
+        };
+        if volume
+            .as_source
+            .overlapping(tracks.clone())
+            .any(|(tracks, ids)| owed_to_copy(ids, tracks))
+        {
+            return false;
+        }
+        let not_own = |ids: &[RelationshipId], tracks: std::ops::Range<u32>| {
+            ids.iter().filter_map(|id| self.state.relationships.get(id)).any(|relationship| {
+                tracks.clone().any(|track| relationship.target_reads_source(track))
+            })
+        };
+        if volume.as_target.overlapping(tracks).any(|(tracks, ids)| not_own(ids, tracks)) {
+            return false;
+        }
+        self.chains_of(id)
+            .all(|(_, chain)| blocks.clone().all(|block| chain.newest_keeps(Block(block))))
+    }
+
+    /// What the volume preserves as a source, by pool.
+    fn chains_of(
+        &self,
+        id: VolumeId,
+    ) -> impl Iterator<Item = (PoolId, &crate::thin::chain::Chain)> {
+        self.state
+            .pools
+            .iter()
+            .filter_map(move |(&pool, known)| known.chains.get(&id).map(|chain| (pool, chain)))
+    }
+
+    fn write_home(&mut self, finish: Finish, change: Change) {
+        self.stats.direct_writes += 1;
+        let mut pieces: Vec<Piece> = Vec::with_capacity(1);
+        let view = View { state: &self.state, stage: &self.stage };
+        if view.read(change.volume, change.range, &mut pieces).is_err() {
+            self.finish(finish, Err(RequestError::Failed));
+            return;
+        }
+        if let [piece] = pieces[..]
+            && let Some((object, offset)) = self.object_of(piece.place)
+        {
+            let write = HomeWrite { finish, object, durability: change.durability };
+            let ticket = self.tickets.take();
+            let action = match change.bytes {
+                NewBytes::Data(data) => Action::Write { offset, data },
+                NewBytes::Zeroes(space) => {
+                    Action::Zero { offset, bytes: change.range.bytes(), space }
+                }
+                NewBytes::Trim => {
+                    let space = ZeroSpace::Release;
+                    Action::Zero { offset, bytes: change.range.bytes(), space }
+                }
+            };
+            self.emit(object, action, Pending::Write { write, ticket });
+            return;
+        }
+        self.write_home_in_parts(finish, &change, pieces);
+    }
+
+    fn write_home_in_parts(&mut self, finish: Finish, change: &Change, pieces: Vec<Piece>) {
+        let Some(object) =
+            pieces.first().and_then(|piece| self.object_of(piece.place)).map(|(object, _)| object)
+        else {
+            self.finish(finish, Err(RequestError::Io));
+            return;
+        };
+        let write = HomeWrite { finish, object, durability: change.durability };
+        let barrier = self.barrier(Then::WroteHome(write));
+        for piece in pieces {
+            let Some((object, offset)) = self.object_of(piece.place) else {
+                continue;
+            };
+            let bytes = piece.range.bytes();
+            let action = match &change.bytes {
+                NewBytes::Data(data) => {
+                    let from = usize::try_from(piece.range.start - change.range.start)
+                        .expect("within the request");
+                    let to = usize::try_from(piece.range.end - change.range.start)
+                        .expect("within the request");
+                    Action::Write { offset, data: Buffer::from(&data[from..to]) }
+                }
+                NewBytes::Zeroes(space) => Action::Zero { offset, bytes, space: *space },
+                NewBytes::Trim => Action::Zero { offset, bytes, space: ZeroSpace::Release },
+            };
+            let ticket = Some(self.tickets.take());
+            self.hold(barrier);
+            self.emit(object, action, Pending::Wrote { barrier, object, ticket });
+        }
+        self.release(barrier, Ok(()));
+    }
+
+    /// A write is home: tells, after a sync if it was asked to be durable.
+    pub(super) fn wrote_home(&mut self, write: HomeWrite, result: Result<(), RequestError>) {
+        if result.is_ok() && write.durability == Durability::Durable {
+            let barrier = self.barrier(Then::Finish(write.finish));
+            self.join_object(barrier, write.object);
+            self.release(barrier, Ok(()));
+        } else {
+            self.finish(write.finish, result);
+        }
+    }
+
+    /// Gives back the slots of a thin volume that is no target.
+    fn trim_thin(&mut self, finish: Finish, change: &Change) {
+        let blocks = change.range.blocks();
+        let own = self.state.volumes.get(&change.volume).is_some_and(|volume| {
+            matches!(&volume.backing, Backing::Thin(thin) if thin.slots.range(blocks.clone()).next().is_some())
+        });
+        if !own || self.stage.touches(change.volume, blocks.clone()) {
+            self.finish(finish, Ok(()));
+            return;
+        }
+        let runs = vec![(blocks.start, blocks.end - blocks.start)];
+        let barrier = self.barrier(Then::Finish(finish));
+        self.append(Record::Trimmed { volume: change.volume, runs }, Some(barrier));
+    }
+
+    fn stage_or_wait(&mut self, finish: Finish, change: Change) {
+        let no_space = self.runtimes.get(&change.volume).is_some_and(|runtime| runtime.no_space);
+        if no_space {
+            self.finish(finish, Err(RequestError::NoSpace));
+        } else if self.waiting.is_empty() && self.journal.room() >= self.journal_need(&change) {
+            self.stage_change(finish, change);
+        } else {
+            self.stats.delayed_writes += 1;
+            self.waiting.push_back(WaitingWrite { finish, change });
+        }
+    }
+
+    /// Lets writes go on for which the journal has room again.
+    pub(super) fn step_waiting_writes(&mut self) {
+        while self
+            .waiting
+            .front()
+            .is_some_and(|write| self.journal.room() >= self.journal_need(&write.change))
+        {
+            let Some(write) = self.waiting.pop_front() else {
+                return;
+            };
+            // What was true when it began to wait may not be true any more.
+            match self.may_write(&write.change) {
+                Ok(()) => self.stage_change(write.finish, write.change),
+                Err(error) => self.finish(write.finish, Err(error)),
+            }
+        }
+    }
+
+    /// Journal bytes that a change needs at most, with the records that will follow from it.
+    fn journal_need(&self, change: &Change) -> u64 {
+        const RECORD_BYTES_PER_BLOCK: u64 = 24;
+        let blocks = change.range.bytes().div_ceil(BLOCK_BYTES) + 1;
+        let frame_bytes = self.journal.payload_max();
+        let frames = match &change.bytes {
+            NewBytes::Data(data) => {
+                (data.len() as u64).div_ceil(frame_bytes) * Journal::cost(frame_bytes)
+                    - frame_bytes.saturating_sub(data.len() as u64)
+                    + Journal::cost(0)
+            }
+            NewBytes::Zeroes(_) | NewBytes::Trim => 2 * Journal::cost(0),
+        };
+        frames + blocks * RECORD_BYTES_PER_BLOCK
+    }
+
+    fn stage_change(&mut self, finish: Finish, change: Change) {
+        if let Err(error) = self.take_own_credits(change.volume, change.range) {
+            self.finish(finish, Err(error));
+            return;
+        }
+        self.take_preserve_credits(change.volume, change.range);
+        self.stats.staged_writes += 1;
+        let ticket = self.tickets.take();
+        let step = match change.bytes {
+            NewBytes::Data(_) => self.journal.payload_max(),
+            NewBytes::Zeroes(_) | NewBytes::Trim => limits::FRAME_ZERO_MAX,
+        };
+        let mut at = change.range.start;
+        let mut last = Some((finish, change.durability, ticket));
+        while at < change.range.end {
+            let end = (at / step * step + step).min(change.range.end);
+            let range = ByteRange { start: at, end };
+            let (appended, content) = match &change.bytes {
+                NewBytes::Data(data) => {
+                    let from =
+                        usize::try_from(at - change.range.start).expect("within the request");
+                    let to = usize::try_from(end - change.range.start).expect("within the request");
+                    let appended = self.journal.append_data(change.volume, at, &data[from..to]);
+                    self.stats.staged_write_bytes += range.bytes();
+                    (appended, Content::Journal(appended.payload))
+                }
+                NewBytes::Zeroes(_) | NewBytes::Trim => {
+                    (self.journal.append_zeroes(change.volume, range), Content::Zeroes)
+                }
+            };
+            let position = appended.payload.min(Position(appended.end.0 - 1));
+            let frame =
+                Frame { seq: appended.seq, volume: change.volume, range, position, content };
+            let is_last = end == change.range.end;
+            let last = if is_last { last.take() } else { None };
+            self.journaling.unwritten.push_back(Unwritten { frame, end: appended.end, last });
+            at = end;
+        }
+        self.journaling.appended(self.now);
+        self.destager.host_wrote(self.now);
+    }
+
+    /// Takes a credit for every block that the write makes a thin volume's own.
+    fn take_own_credits(&mut self, id: VolumeId, range: ByteRange) -> Result<(), RequestError> {
+        let Some(volume) = self.state.volumes.get_mut(&id) else {
+            return Ok(());
+        };
+        let Backing::Thin(thin) = &mut volume.backing else {
+            return Ok(());
+        };
+        let needed: Vec<u32> = range
+            .blocks()
+            .filter(|&block| !thin.slots.contains(Block(block)) && !thin.owed.contains(block))
+            .collect();
+        let Some(pool) = self.state.pools.get_mut(&thin.pool) else {
+            return Ok(());
+        };
+        if !pool.allocator.take_credits(needed.len() as u64) {
+            return Err(RequestError::NoSpace);
+        }
+        for block in needed {
+            thin.owed.set(block..block + 1);
+        }
+        Ok(())
+    }
+
+    /// Takes a credit in each pool for every block that must be preserved before home may advance;
+    /// copies for which there is none fail (rule O7).
+    fn take_preserve_credits(&mut self, id: VolumeId, range: ByteRange) {
+        let mut failed: Vec<RelationshipId> = Vec::new();
+        for (&pool_id, pool) in &mut self.state.pools {
+            let Some(chain) = pool.chains.get_mut(&id) else {
+                continue;
+            };
+            for block in range.blocks().map(Block) {
+                if !chain.needs_charge(block) {
+                    continue;
+                }
+                if pool.allocator.take_credits(1) {
+                    chain.charge(block);
+                    self.stats.first_writes += 1;
+                    continue;
+                }
+                let unserved = chain.unserved(block);
+                for (&relationship, known) in &mut self.state.relationships {
+                    let concerned = known.health == Health::Good
+                        && known.pool == Some(pool_id)
+                        && known.pair.source == id
+                        && unserved.contains(&known.t0);
+                    if concerned {
+                        known.health = Health::Failing;
+                        failed.push(relationship);
+                    }
+                }
+            }
+        }
+        if !failed.is_empty() {
+            self.append(Record::Failed { ids: failed }, None);
+        }
+    }
+
+    /// Frames whose journal write has completed become visible and are answered (W4).
+    pub(super) fn frames_written(&mut self) {
+        let written = self.journal.written();
+        while self.journaling.unwritten.front().is_some_and(|next| next.end <= written) {
+            let Some(next) = self.journaling.unwritten.pop_front() else {
+                return;
+            };
+            let keep =
+                self.state.volumes.get(&next.frame.volume).map_or(next.frame.seq, |v| v.newest_t0);
+            self.stage.insert(next.frame, keep);
+            let Some((finish, durability, ticket)) = next.last else {
+                continue;
+            };
+            self.tickets.give_back(ticket);
+            match durability {
+                Durability::Volatile => self.finish(finish, Ok(())),
+                Durability::Durable => {
+                    let barrier = self.barrier(Then::Finish(finish));
+                    self.join_journal(barrier, next.end);
+                    self.release(barrier, Ok(()));
+                }
+            }
+        }
+    }
+
+    /// After a failed journal write: nobody is told that a frame was written.
+    pub(super) fn fail_unwritten(&mut self) {
+        for next in std::mem::take(&mut self.journaling.unwritten) {
+            if let Some((finish, _, ticket)) = next.last {
+                self.tickets.give_back(ticket);
+                self.finish(finish, Err(RequestError::FailStop));
+            }
+        }
+    }
+}
+
+/// Tracks of a volume that a range touches.
+pub(super) fn tracks_of(volume: &Volume, range: ByteRange) -> std::ops::Range<u32> {
+    let per_track = volume.geometry.track_blocks();
+    let blocks = range.blocks();
+    blocks.start / per_track..blocks.end.div_ceil(per_track)
+}

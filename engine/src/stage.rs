@@ -1,0 +1,299 @@
+//! Staged versions: writes that are in the journal and not yet (for sure) home.
+//!
+//! Invariants
+//! - G1 Versions of a block are kept in ascending order of their number; a later one covers an earlier one
+//!   byte by byte.
+//! - G2 A version is here exactly while its frame is live: from the completion of its journal write to
+//!   the durable record that releases it (rule O3), unless nothing can need it any more.
+//! - G3 `queue` names every frame whose versions may be here, ascending: the destager's order of work.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Block, ByteRange, Position, Seq, VolumeId};
+
+/// One version of some bytes of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Its number.
+    pub seq: Seq,
+    /// First byte within the block.
+    pub start: u16,
+    /// One past the last byte within the block.
+    pub end: u16,
+    /// Where the bytes are.
+    pub content: Content,
+}
+
+/// Where the bytes of a staged version are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// In the journal; the position is that of the version's first byte.
+    Journal(Position),
+    /// Nowhere: they are zeroes.
+    Zeroes,
+}
+
+/// A staged frame, in the order of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its number.
+    pub seq: Seq,
+    /// The volume written to.
+    pub volume: VolumeId,
+    /// The bytes written.
+    pub range: ByteRange,
+    /// A byte of the frame in the journal: its segment must stay while the frame is live.
+    pub position: Position,
+    /// Where the payload is.
+    pub content: Content,
+}
+
+/// All staged versions.
+#[derive(Debug, Default)]
+pub struct Stage {
+    volumes: BTreeMap<VolumeId, BTreeMap<u32, Vec<Version>>>,
+    queue: VecDeque<Frame>,
+    versions: u64,
+    bytes: u64,
+}
+
+impl Stage {
+    /// Number of versions.
+    pub fn versions(&self) -> u64 {
+        self.versions
+    }
+
+    /// Bytes of all versions.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The oldest frame that is not released.
+    pub fn oldest(&self) -> Option<Frame> {
+        self.queue.front().copied()
+    }
+
+    /// Frames not released, oldest first.
+    pub fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.queue.iter()
+    }
+
+    /// All versions, by volume and block.
+    pub fn all_versions(&self) -> impl Iterator<Item = (VolumeId, Block, &Version)> {
+        self.volumes.iter().flat_map(|(&volume, blocks)| {
+            blocks.iter().flat_map(move |(&block, versions)| {
+                versions.iter().map(move |version| (volume, Block(block), version))
+            })
+        })
+    }
+
+    /// True when the volume has no staged version.
+    pub fn is_empty(&self, volume: VolumeId) -> bool {
+        !self.volumes.contains_key(&volume)
+    }
+
+    /// Versions of a block, oldest first.
+    pub fn versions_of(&self, volume: VolumeId, block: Block) -> &[Version] {
+        self.volumes.get(&volume).and_then(|blocks| blocks.get(&block.0)).map_or(&[], Vec::as_slice)
+    }
+
+    /// True when some block of the range has a staged version.
+    pub fn touches(&self, volume: VolumeId, blocks: std::ops::Range<u32>) -> bool {
+        self.volumes.get(&volume).is_some_and(|staged| staged.range(blocks).next().is_some())
+    }
+
+    /// Takes a frame whose journal write has completed. Versions that it covers are dropped when they are
+    /// younger than `keep_before`: no T0 of a relationship lies between them and the frame.
+    pub fn insert(&mut self, frame: Frame, keep_before: Seq) {
+        debug_assert!(self.queue.back().is_none_or(|last| last.seq <= frame.seq), "G3");
+        self.queue.push_back(frame);
+        let blocks = self.volumes.entry(frame.volume).or_default();
+        for number in frame.range.blocks() {
+            let block = Block(number);
+            let within = frame.range.within(block);
+            let content = match frame.content {
+                Content::Zeroes => Content::Zeroes,
+                Content::Journal(first) => {
+                    let into = block.offset() + u64::from(within.start) - frame.range.start;
+                    Content::Journal(Position(first.0 + into))
+                }
+            };
+            let version = Version { seq: frame.seq, start: within.start, end: within.end, content };
+            let versions = blocks.entry(number).or_default();
+            while let Some(last) = versions.last() {
+                let covered = version.start <= last.start && last.end <= version.end;
+                if !covered || last.seq <= keep_before {
+                    break;
+                }
+                self.bytes -= u64::from(last.end - last.start);
+                self.versions -= 1;
+                versions.pop();
+            }
+            self.bytes += u64::from(version.end - version.start);
+            self.versions += 1;
+            versions.push(version);
+        }
+    }
+
+    /// Takes a version that a checkpoint lists; they come in ascending order.
+    pub fn restore(&mut self, volume: VolumeId, block: Block, version: Version) {
+        let start = block.offset() + u64::from(version.start);
+        let range = ByteRange { start, end: block.offset() + u64::from(version.end) };
+        let content = version.content;
+        let position = match content {
+            Content::Journal(position) => position,
+            Content::Zeroes => Position(0),
+        };
+        let frame = Frame { seq: version.seq, volume, range, position, content };
+        self.insert(frame, version.seq);
+    }
+
+    /// Drops the versions of volumes that do not exist.
+    pub fn keep_volumes(&mut self, exists: impl Fn(VolumeId) -> bool) {
+        let gone: Vec<VolumeId> =
+            self.volumes.keys().copied().filter(|&volume| !exists(volume)).collect();
+        for volume in gone {
+            self.supersede(
+                volume,
+                ByteRange { start: 0, end: u64::from(u32::MAX) << 12 },
+                Seq(u64::MAX),
+            );
+        }
+    }
+
+    /// Drops the versions of a range that are older than `before` (rule O5). They stay in the queue
+    /// until their turn comes to be released.
+    pub fn supersede(&mut self, volume: VolumeId, range: ByteRange, before: Seq) {
+        let Some(blocks) = self.volumes.get_mut(&volume) else {
+            return;
+        };
+        let numbers: Vec<u32> = blocks.range(range.blocks()).map(|(&number, _)| number).collect();
+        for number in numbers {
+            Self::drop_versions(
+                blocks,
+                number,
+                |version| version.seq < before,
+                (&mut self.versions, &mut self.bytes),
+            );
+        }
+        if blocks.is_empty() {
+            self.volumes.remove(&volume);
+        }
+    }
+
+    /// Drops all frames up to `through`: they are home, durably.
+    pub fn release(&mut self, through: Seq) {
+        while self.queue.front().is_some_and(|frame| frame.seq <= through) {
+            let Some(frame) = self.queue.pop_front() else {
+                break;
+            };
+            let Some(blocks) = self.volumes.get_mut(&frame.volume) else {
+                continue;
+            };
+            for number in frame.range.blocks() {
+                Self::drop_versions(
+                    blocks,
+                    number,
+                    |version| version.seq <= through,
+                    (&mut self.versions, &mut self.bytes),
+                );
+            }
+            if blocks.is_empty() {
+                self.volumes.remove(&frame.volume);
+            }
+        }
+    }
+
+    fn drop_versions(
+        blocks: &mut BTreeMap<u32, Vec<Version>>,
+        number: u32,
+        drop: impl Fn(&Version) -> bool,
+        (count, bytes): (&mut u64, &mut u64),
+    ) {
+        let Some(versions) = blocks.get_mut(&number) else {
+            return;
+        };
+        versions.retain(|version| {
+            let gone = drop(version);
+            if gone {
+                *count -= 1;
+                *bytes -= u64::from(version.end - version.start);
+            }
+            !gone
+        });
+        if versions.is_empty() {
+            blocks.remove(&number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VOLUME: VolumeId = VolumeId(1);
+
+    fn frame(seq: u64, start: u64, bytes: u64) -> Frame {
+        let range = ByteRange::new(start, bytes).expect("a small range");
+        let position = Position(seq << 20);
+        Frame {
+            seq: Seq(seq),
+            volume: VOLUME,
+            range,
+            position,
+            content: Content::Journal(position),
+        }
+    }
+
+    #[test]
+    fn a_frame_over_two_blocks_gives_each_its_part_of_the_payload() {
+        let mut stage = Stage::default();
+        stage.insert(frame(1, 4000, 200), Seq(0));
+        let first = stage.versions_of(VOLUME, Block(0))[0];
+        assert_eq!(
+            (first.start, first.end, first.content),
+            (4000, 4096, Content::Journal(Position(1 << 20)))
+        );
+        let second = stage.versions_of(VOLUME, Block(1))[0];
+        assert_eq!((second.start, second.end), (0, 104));
+        assert_eq!(second.content, Content::Journal(Position((1 << 20) + 96)));
+    }
+
+    #[test]
+    fn a_covered_version_is_dropped_unless_a_copy_may_need_it() {
+        let mut stage = Stage::default();
+        stage.insert(frame(1, 0, 4096), Seq(0));
+        stage.insert(frame(2, 0, 4096), Seq(0));
+        assert_eq!(stage.versions_of(VOLUME, Block(0)).len(), 1);
+        stage.insert(frame(3, 0, 4096), Seq(2));
+        assert_eq!(stage.versions_of(VOLUME, Block(0)).len(), 2);
+        assert_eq!(stage.bytes(), 8192);
+    }
+
+    #[test]
+    fn release_drops_frames_up_to_a_number_and_keeps_later_ones() {
+        let mut stage = Stage::default();
+        stage.insert(frame(1, 0, 4096), Seq(9));
+        stage.insert(frame(2, 0, 512), Seq(9));
+        stage.insert(frame(3, 4096, 512), Seq(9));
+        stage.release(Seq(2));
+        assert!(stage.versions_of(VOLUME, Block(0)).is_empty());
+        assert_eq!(stage.versions_of(VOLUME, Block(1)).len(), 1);
+        stage.release(Seq(3));
+        assert!(stage.is_empty(VOLUME));
+        assert_eq!((stage.versions(), stage.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn superseded_versions_are_gone_and_their_release_harms_nothing() {
+        let mut stage = Stage::default();
+        stage.insert(frame(1, 0, 8192), Seq(0));
+        stage.supersede(VOLUME, ByteRange { start: 0, end: 4096 }, Seq(5));
+        assert!(stage.versions_of(VOLUME, Block(0)).is_empty());
+        assert_eq!(stage.versions_of(VOLUME, Block(1)).len(), 1);
+        stage.release(Seq(1));
+        assert_eq!(stage.versions(), 0);
+    }
+}

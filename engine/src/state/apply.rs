@@ -1,0 +1,326 @@
+//! The one place where metadata changes: records applied in order, at run time and in replay.
+//!
+//! Applying never fails (M3). What a record frees is told as effects: the running engine waits for
+//! reads in flight before it reuses a slot (rule O8), replay rebuilds the allocators instead.
+
+use super::{Backing, Ended, Health, Pool, Record, Relationship, State, Thin, Volume};
+use crate::admin::EndReason;
+use crate::limits;
+use crate::map::cover::CoverMap;
+use crate::map::slot_map::SlotMap;
+use crate::map::track_bitmap::TrackBitmap;
+use crate::thin::chain::Chain;
+use crate::thin::slots::SlotAllocator;
+use crate::units::{ByteRange, PoolId, RelationshipId, Seq, Slot, VolumeId};
+
+/// What applying a record sets free.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Slots that hold nothing any more.
+    pub slots: Vec<(PoolId, Slot)>,
+    /// Credits that nothing needs any more.
+    pub credits: Vec<(PoolId, u64)>,
+    /// Staged versions that are void.
+    pub superseded: Vec<Superseded>,
+}
+
+/// Staged versions of a range that are older than a moment are void (rule O5).
+#[derive(Clone, Copy, Debug)]
+pub struct Superseded {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Which bytes.
+    pub range: ByteRange,
+    /// Versions with a lower number.
+    pub before: Seq,
+}
+
+impl State {
+    /// Applies the record with number `seq`.
+    pub fn apply(&mut self, seq: Seq, record: &Record) -> Effects {
+        let mut effects = Effects::default();
+        match record {
+            Record::PoolCreated { id, name, slots } => self.pool_created(*id, name, *slots),
+            Record::PoolDeleted { id } => {
+                self.pools.remove(id);
+            }
+            Record::VolumeCreated { id, name, geometry, device, pool } => {
+                self.next_volume = self.next_volume.max(id.0 + 1);
+                let backing = match pool {
+                    None => Backing::Home,
+                    Some(pool) => Backing::Thin(Thin {
+                        pool: *pool,
+                        slots: SlotMap::new(),
+                        owed: TrackBitmap::default(),
+                    }),
+                };
+                let volume = Volume {
+                    name: name.clone(),
+                    device: *device,
+                    geometry: *geometry,
+                    backing,
+                    as_source: CoverMap::new(),
+                    as_target: CoverMap::new(),
+                    newest_t0: Seq(0),
+                };
+                self.volumes.insert(*id, volume);
+            }
+            Record::VolumeDeleted { id } => self.volume_deleted(*id, seq, &mut effects),
+            Record::Established { at, relationships } => {
+                for pair in relationships {
+                    self.established(seq, *at, *pair, &mut effects);
+                }
+            }
+            Record::Ended { ids, reason } => {
+                for id in ids {
+                    self.ended(*id, *reason, seq, &mut effects);
+                }
+            }
+            Record::Failed { ids } => {
+                for id in ids {
+                    self.failed(*id, seq, &mut effects);
+                }
+            }
+            Record::Copied { id, runs } => {
+                if let Some(relationship) = self.relationships.get_mut(id) {
+                    for &(first, count) in runs {
+                        relationship.copied.set(first..first.saturating_add(count));
+                    }
+                }
+            }
+            Record::Preserved { source, pool, t0, blocks } => {
+                self.preserved(*source, *pool, *t0, blocks, &mut effects);
+            }
+            Record::Owned { volume, blocks } => self.owned(*volume, blocks, &mut effects),
+            Record::Trimmed { volume, runs } => self.trimmed(*volume, runs, &mut effects),
+            Record::Released { through } => self.released = self.released.max(*through),
+        }
+        effects
+    }
+
+    fn pool_created(&mut self, id: PoolId, name: &str, slots: u32) {
+        self.next_pool = self.next_pool.max(id.0 + 1);
+        let pool = Pool {
+            name: name.to_owned(),
+            slots,
+            chains: std::collections::BTreeMap::new(),
+            allocator: SlotAllocator::new(slots),
+            failed: false,
+        };
+        self.pools.insert(id, pool);
+    }
+
+    fn volume_deleted(&mut self, id: VolumeId, seq: Seq, effects: &mut Effects) {
+        self.clear_thin(id, effects);
+        if let Some(volume) = self.volumes.remove(&id) {
+            let range = ByteRange { start: 0, end: volume.geometry.size_bytes() };
+            effects.superseded.push(Superseded { volume: id, range, before: seq });
+        }
+    }
+
+    fn established(
+        &mut self,
+        t0: Seq,
+        at: u64,
+        pair: super::NewRelationship,
+        effects: &mut Effects,
+    ) {
+        self.next_relationship = self.next_relationship.max(pair.id.0 + 1);
+        let Some(target) = self.volumes.get(&pair.target) else {
+            return;
+        };
+        let pool = target.pool();
+        let track_bytes = u64::from(target.geometry.track_bytes());
+        let relationship = Relationship::new(pair, t0, at, pool);
+        let extent = relationship.target_extent();
+        effects.superseded.push(Superseded {
+            volume: pair.target,
+            range: ByteRange {
+                start: u64::from(extent.start) * track_bytes,
+                end: u64::from(extent.end) * track_bytes,
+            },
+            before: t0,
+        });
+        self.clear_thin(pair.target, effects);
+        if let Some(pool) = pool.and_then(|id| self.pools.get_mut(&id)) {
+            pool.chains.entry(pair.source).or_default().open(t0);
+        }
+        if let Some(source) = self.volumes.get_mut(&pair.source) {
+            source.as_source.insert(relationship.source_extent(), pair.id);
+            source.newest_t0 = t0;
+        }
+        if let Some(target) = self.volumes.get_mut(&pair.target) {
+            target.as_target.insert(extent, pair.id);
+        }
+        self.relationships.insert(pair.id, relationship);
+    }
+
+    fn ended(&mut self, id: RelationshipId, reason: EndReason, seq: Seq, effects: &mut Effects) {
+        let Some(mut relationship) = self.relationships.remove(&id) else {
+            return;
+        };
+        let pair = relationship.pair;
+        let tracks_left = self.tracks_left(&relationship);
+        if relationship.health != Health::Failed {
+            self.close_interval(&relationship, effects);
+        }
+        if let Some(source) = self.volumes.get_mut(&pair.source) {
+            source.as_source.remove(relationship.source_extent(), pair.id);
+        }
+        if let Some(target) = self.volumes.get_mut(&pair.target) {
+            target.as_target.remove(relationship.target_extent(), pair.id);
+        }
+        self.drop_thin_image(&relationship, seq, effects);
+        relationship.copied = TrackBitmap::default();
+        relationship.lingering = TrackBitmap::default();
+        let name = |volume: VolumeId| {
+            self.volumes.get(&volume).map(|volume| volume.name.clone()).unwrap_or_default()
+        };
+        let (source, target) = (name(pair.source), name(pair.target));
+        self.ended.push_back(Ended { relationship, tracks_left, source, target, reason });
+        while self.ended.len() > limits::ENDED_REMEMBERED {
+            self.ended.pop_front();
+        }
+    }
+
+    fn failed(&mut self, id: RelationshipId, seq: Seq, effects: &mut Effects) {
+        let Some(relationship) = self.relationships.get_mut(&id) else {
+            return;
+        };
+        if relationship.health == Health::Failed {
+            return;
+        }
+        relationship.health = Health::Failed;
+        let relationship = relationship.clone();
+        self.close_interval(&relationship, effects);
+        self.drop_thin_image(&relationship, seq, effects);
+    }
+
+    /// One sharer less of the interval that a thin relationship opened.
+    fn close_interval(&mut self, relationship: &Relationship, effects: &mut Effects) {
+        let Some(id) = relationship.pool else { return };
+        let Some(pool) = self.pools.get_mut(&id) else {
+            return;
+        };
+        let source = relationship.pair.source;
+        let Some(chain) = pool.chains.get_mut(&source) else {
+            return;
+        };
+        let freed = chain.close(relationship.t0);
+        effects.slots.extend(freed.slots.into_iter().map(|slot| (id, slot)));
+        effects.credits.push((id, freed.credits));
+        if chain.is_empty() {
+            pool.chains.remove(&source);
+        }
+    }
+
+    /// What a thin target holds is void when its relationship ends or fails (decision D8).
+    fn drop_thin_image(&mut self, relationship: &Relationship, seq: Seq, effects: &mut Effects) {
+        if relationship.pool.is_none() {
+            return;
+        }
+        let target = relationship.pair.target;
+        self.clear_thin(target, effects);
+        if let Some(volume) = self.volumes.get(&target) {
+            let range = ByteRange { start: 0, end: volume.geometry.size_bytes() };
+            effects.superseded.push(Superseded { volume: target, range, before: seq });
+        }
+    }
+
+    /// Frees all slots and credits of a thin volume.
+    fn clear_thin(&mut self, id: VolumeId, effects: &mut Effects) {
+        let Some(volume) = self.volumes.get_mut(&id) else {
+            return;
+        };
+        let Backing::Thin(thin) = &mut volume.backing else {
+            return;
+        };
+        let slots = std::mem::take(&mut thin.slots);
+        effects.slots.extend(slots.iter().map(|(_, slot)| (thin.pool, slot)));
+        effects.credits.push((thin.pool, thin.owed.count()));
+        thin.owed = TrackBitmap::default();
+    }
+
+    fn preserved(
+        &mut self,
+        source: VolumeId,
+        id: PoolId,
+        t0: Seq,
+        blocks: &[(u32, Slot)],
+        effects: &mut Effects,
+    ) {
+        let chain: Option<&mut Chain> =
+            self.pools.get_mut(&id).and_then(|pool| pool.chains.get_mut(&source));
+        let Some(chain) = chain else {
+            effects.slots.extend(blocks.iter().map(|&(_, slot)| (id, slot)));
+            return;
+        };
+        for &(block, slot) in blocks {
+            if let Some(unused) = chain.preserve(t0, crate::units::Block(block), slot) {
+                effects.slots.push((id, unused));
+            }
+        }
+    }
+
+    fn owned(&mut self, id: VolumeId, blocks: &[(u32, Slot)], effects: &mut Effects) {
+        let Some(volume) = self.volumes.get_mut(&id) else {
+            return;
+        };
+        let Backing::Thin(thin) = &mut volume.backing else {
+            return;
+        };
+        for &(block, slot) in blocks {
+            thin.owed.clear(block..block + 1);
+            if let Some(old) = thin.slots.insert(crate::units::Block(block), slot) {
+                effects.slots.push((thin.pool, old));
+            }
+        }
+    }
+
+    fn trimmed(&mut self, id: VolumeId, runs: &[(u32, u32)], effects: &mut Effects) {
+        let Some(volume) = self.volumes.get_mut(&id) else {
+            return;
+        };
+        let Backing::Thin(thin) = &mut volume.backing else {
+            return;
+        };
+        for &(first, count) in runs {
+            let blocks: Vec<_> = thin
+                .slots
+                .range(first..first.saturating_add(count))
+                .map(|(block, _)| block)
+                .collect();
+            for block in blocks {
+                if let Some(slot) = thin.slots.remove(block) {
+                    effects.slots.push((thin.pool, slot));
+                }
+            }
+        }
+    }
+
+    /// Tracks whose T0 image is not on the target. Of a thin target a track counts as copied when
+    /// all its blocks are its own.
+    pub fn tracks_left(&self, relationship: &Relationship) -> u32 {
+        let pair = relationship.pair;
+        if relationship.pool.is_none() {
+            return relationship.tracks_left();
+        }
+        let Some(volume) = self.volumes.get(&pair.target) else {
+            return pair.tracks;
+        };
+        let Backing::Thin(thin) = &volume.backing else {
+            return pair.tracks;
+        };
+        let per_track = volume.geometry.track_blocks();
+        let mut own_tracks = 0;
+        let mut current = (u32::MAX, 0);
+        for (block, _) in thin.slots.iter() {
+            let track = block.0 / per_track;
+            current = if current.0 == track { (track, current.1 + 1) } else { (track, 1) };
+            if current.1 == per_track && relationship.target_extent().contains(&track) {
+                own_tracks += 1;
+            }
+        }
+        pair.tracks - own_tracks
+    }
+}
