@@ -9,7 +9,7 @@ use super::model::View;
 use super::workload::Stop;
 use super::world::World;
 use crate::admin::{Command, CommandId, CopyMode, CopyReport, PoolReport, Report, VolumeReport};
-use crate::engine::Engine;
+use crate::Engine;
 use crate::io::Object;
 use crate::request::{Request, RequestAction, RequestId};
 use crate::units::{ByteRange, VolumeId};

@@ -407,10 +407,7 @@ impl SimDisk {
         }
         self.objects.insert(
             object,
-            Stored {
-                bytes,
-                ..Stored::default()
-            },
+            Stored::zeroes(bytes),
         );
         Ok(())
     }

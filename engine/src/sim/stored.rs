@@ -107,6 +107,11 @@ impl Survival {
 }
 
 impl Stored {
+    /// An object of `bytes` durable zeroes.
+    pub(super) fn zeroes(bytes: u64) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+
     /// Puts a change into the page cache and on the list; `delivered` as for the list.
     pub(super) fn change(&mut self, id: u64, offset: u64, content: Content, delivered: u64) {
         content.apply(offset, &mut self.cache);

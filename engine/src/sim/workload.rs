@@ -38,7 +38,7 @@ pub struct Plan {
     /// Size of the journal.
     pub journal_bytes: u64,
     /// Size of one of its segments.
-    pub segment_bytes: u64,
+    pub segment_bytes: u32,
     /// Failures of the disk.
     pub faults: Vec<Fault>,
     /// What a failed sync leaves.
@@ -124,7 +124,7 @@ impl Plan {
                 1 << 16
             },
             pool_may_fill,
-            journal_bytes: segment_bytes * prng.between(8, 16),
+            journal_bytes: u64::from(segment_bytes) * prng.between(8, 16),
             segment_bytes,
             faults: if prng.once_in(5) {
                 vec![draw_fault(prng)]

@@ -17,8 +17,9 @@ use super::pattern;
 use super::prng::{Prng, mix};
 use super::workload::{Ask, Move, Plan, Stop, Workload, volume};
 use crate::admin::{Answer, Command, CommandId, CopySelector, Report};
-use crate::engine::{Engine, OpenOptions};
+
 use crate::io::{Buffer, Op};
+use crate::{Engine, OpenOptions};
 use crate::request::{Durability, Reply, Request, RequestAction, RequestId};
 use crate::units::{ByteRange, Moment, VolumeId};
 
@@ -174,7 +175,7 @@ impl World {
             journal_bytes: plan.journal_bytes,
             segment_bytes: plan.segment_bytes,
             create,
-            mutation: config.mutation,
+            entropy: [7; 32],
         }
     }
 
@@ -246,116 +247,55 @@ impl World {
     /// Sends a request of a host.
     pub(super) fn ask(&mut self, volume: u32, ask: Ask) {
         let id = RequestId(self.next_id());
-        let durability = |durable| {
-            if durable {
-                Durability::Durable
-            } else {
-                Durability::Volatile
-            }
-        };
-        let (asked, action) = match ask {
-            Ask::Read(range) => {
-                let since = self.model.begin_read();
-                (
-                    Asked::Read {
-                        volume,
-                        range,
-                        since,
-                    },
-                    RequestAction::Read { range },
-                )
-            }
-            Ask::Status(range) => {
-                let since = self.model.begin_read();
-                (
-                    Asked::Status {
-                        volume,
-                        range,
-                        since,
-                    },
-                    RequestAction::BlockStatus { range },
-                )
-            }
-            Ask::Flush => {
-                let since = self.model.begin_read();
-                (Asked::Flush { volume, since }, RequestAction::Flush)
-            }
+        self.note(|| format!("{id:?}: {ask:?} of volume {volume}"));
+        let asked = self.begin(volume, ask);
+        let durability =
+            |durable| if durable { Durability::Durable } else { Durability::Volatile };
+        let action = match ask {
+            Ask::Read(range) => RequestAction::Read { range },
+            Ask::Status(range) => RequestAction::BlockStatus { range },
+            Ask::Flush => RequestAction::Flush,
             Ask::Write(range, durable) => {
-                let number = self.model.next_number();
-                self.model.begin_write(
-                    volume,
-                    range,
-                    number,
-                    Value::Data {
-                        write: number,
-                        shift: 0,
-                    },
-                    true,
-                );
                 let mut data = Buffer::zeroed(usize::try_from(range.bytes()).unwrap_or(0));
-                pattern::fill(number, range.start, &mut data);
-                let durability = durability(durable);
-                let action = RequestAction::Write {
+                if let Asked::Write { number, .. } = asked {
+                    pattern::fill(number, range.start, &mut data);
+                }
+                RequestAction::Write {
                     offset: range.start,
                     data,
-                    durability,
-                };
-                (
-                    Asked::Write {
-                        volume,
-                        range,
-                        number,
-                        durable,
-                    },
-                    action,
-                )
+                    durability: durability(durable),
+                }
             }
             Ask::Trim(range, durable) => {
-                let number = self.model.next_number();
-                self.model
-                    .begin_write(volume, range, number, Value::Zero, false);
-                let action = RequestAction::Trim {
-                    range,
-                    durability: durability(durable),
-                };
-                (
-                    Asked::Write {
-                        volume,
-                        range,
-                        number,
-                        durable,
-                    },
-                    action,
-                )
+                RequestAction::Trim { range, durability: durability(durable) }
             }
             Ask::Zeroes(range, space, durable) => {
-                let number = self.model.next_number();
-                self.model
-                    .begin_write(volume, range, number, Value::Zero, true);
-                let durability = durability(durable);
-                let action = RequestAction::WriteZeroes {
-                    range,
-                    space,
-                    durability,
-                };
-                (
-                    Asked::Write {
-                        volume,
-                        range,
-                        number,
-                        durable,
-                    },
-                    action,
-                )
+                RequestAction::WriteZeroes { range, space, durability: durability(durable) }
             }
         };
         self.asked.insert(id, asked);
-        self.note(|| format!("{id:?}: {ask:?} of volume {volume}"));
-        self.engine.submit(Request {
-            id,
-            volume: VolumeId(volume),
-            action,
-        });
+        self.engine.submit(Request { id, volume: VolumeId(volume), action });
+    }
+
+    /// Tells the model that a request begins.
+    fn begin(&mut self, volume: u32, ask: Ask) -> Asked {
+        match ask {
+            Ask::Read(range) => Asked::Read { volume, range, since: self.model.begin_read() },
+            Ask::Status(range) => Asked::Status { volume, range, since: self.model.begin_read() },
+            Ask::Flush => Asked::Flush { volume, since: self.model.begin_read() },
+            Ask::Write(range, durable) => {
+                let number = self.model.next_number();
+                let value = Value::Data { write: number, shift: 0 };
+                self.model.begin_write(volume, range, number, value, true);
+                Asked::Write { volume, range, number, durable }
+            }
+            Ask::Trim(range, durable) | Ask::Zeroes(range, _, durable) => {
+                let number = self.model.next_number();
+                let certain = matches!(ask, Ask::Zeroes(..));
+                self.model.begin_write(volume, range, number, Value::Zero, certain);
+                Asked::Write { volume, range, number, durable }
+            }
+        }
     }
 
     /// Sends a command of the administrator.
