@@ -1,0 +1,628 @@
+//! Replies and answers, judged: each request and command gets one, and it is right.
+
+use super::directory::{KnownCopy, KnownPool, KnownVolume, Verdict, lies};
+use super::faults::ActionKind;
+use super::model::{Pair, View};
+use super::world::World;
+use crate::admin::{
+    Answer, Command, CopyMode, CopyReport, CopySelector, CopyState, Refusal, RefusalKind, Report,
+};
+use crate::request::{Allocation, Reply, ReplyData, RequestError, StatusExtent};
+use crate::units::ByteRange;
+
+/// A request that is in flight.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    Read {
+        volume: u32,
+        range: ByteRange,
+        since: u64,
+    },
+    Status {
+        volume: u32,
+        range: ByteRange,
+        since: u64,
+    },
+    Flush {
+        volume: u32,
+        since: u64,
+    },
+    Write {
+        volume: u32,
+        range: ByteRange,
+        number: u32,
+        durable: bool,
+    },
+    /// A read after a crash: what it gives becomes the truth.
+    Settle {
+        volume: u32,
+        range: ByteRange,
+        view: View,
+    },
+}
+
+/// A command that is in flight.
+#[derive(Clone, Debug)]
+pub(super) enum Commanded {
+    PoolCreate {
+        name: String,
+        may_fill: bool,
+    },
+    PoolDelete {
+        name: String,
+    },
+    VolumeCreate {
+        name: String,
+        must: bool,
+    },
+    VolumeDelete {
+        volume: u32,
+        verdict: Verdict,
+    },
+    Establish {
+        pairs: Vec<Pair>,
+        images: Vec<usize>,
+        mode: CopyMode,
+        verdict: Verdict,
+    },
+    /// The relationships that it ends, with the number of the withdraw.
+    Withdraw {
+        copies: Vec<(u32, u32)>,
+    },
+    /// The relationships that the list must show.
+    CopyList {
+        must: Vec<u32>,
+    },
+    /// Pools, which must be empty when nothing uses them.
+    PoolList {
+        unused: bool,
+    },
+    Other,
+    /// The answer is kept for the world (see `World::inspect`).
+    Inspect,
+}
+
+impl Asked {
+    pub(super) fn volume(&self) -> u32 {
+        match self {
+            Self::Read { volume, .. }
+            | Self::Status { volume, .. }
+            | Self::Flush { volume, .. }
+            | Self::Write { volume, .. }
+            | Self::Settle { volume, .. } => *volume,
+        }
+    }
+}
+
+impl World {
+    /// What the command does to the model while it is in flight, and what its answer may be.
+    pub(super) fn expect(&mut self, command: &Command) -> Commanded {
+        match command {
+            Command::PoolCreate {
+                name,
+                capacity_bytes,
+            } => Commanded::PoolCreate {
+                name: name.clone(),
+                may_fill: *capacity_bytes < 64 << 20,
+            },
+            Command::PoolDelete { name } => Commanded::PoolDelete { name: name.clone() },
+            Command::VolumeCreate(spec) => {
+                let must = self.commanded.is_empty();
+                Commanded::VolumeCreate {
+                    name: spec.name.clone(),
+                    must,
+                }
+            }
+            Command::VolumeDelete { name } => {
+                let volume = self
+                    .directory
+                    .volume_named(name)
+                    .map_or(u32::MAX, |(id, _)| id);
+                let verdict = self.judge_delete(volume);
+                if let Some(known) = self.directory.volumes.get_mut(&volume) {
+                    known.usable = false;
+                }
+                Commanded::VolumeDelete { volume, verdict }
+            }
+            Command::CopyEstablish(spec) => {
+                let verdict = self
+                    .directory
+                    .judge_establish(spec, self.commanded.is_empty());
+                let pairs = self.directory.pairs(spec).unwrap_or_default();
+                let images = match verdict {
+                    Verdict::Refuse => Vec::new(),
+                    Verdict::Accept | Verdict::Either => self.model.begin_establish(&pairs).1,
+                };
+                Commanded::Establish {
+                    pairs,
+                    images,
+                    mode: spec.mode,
+                    verdict,
+                }
+            }
+            Command::CopyWithdraw(selector) => self.expect_withdraw(selector),
+            Command::CopyList { volume: None } => {
+                let certain = |copy: &KnownCopy| {
+                    copy.mode == CopyMode::Nocopy && !copy.leaving && !copy.failed
+                };
+                let copies = self
+                    .directory
+                    .copies
+                    .iter()
+                    .filter(|(_, copy)| certain(copy));
+                Commanded::CopyList {
+                    must: copies.map(|(id, _)| *id).collect(),
+                }
+            }
+            Command::PoolList {} => {
+                let thin = self
+                    .directory
+                    .volumes
+                    .values()
+                    .any(|volume| volume.pool.is_some());
+                Commanded::PoolList {
+                    unused: !thin && self.directory.copies.is_empty(),
+                }
+            }
+            _ => Commanded::Other,
+        }
+    }
+
+    fn judge_delete(&self, volume: u32) -> Verdict {
+        let related = |copy: &&KnownCopy| copy.pair.source == volume || copy.pair.target == volume;
+        let certain = |copy: &KnownCopy| copy.mode == CopyMode::Nocopy && !copy.leaving;
+        if self.directory.copies.values().filter(related).any(certain) {
+            Verdict::Refuse
+        } else if self.commanded.is_empty()
+            && !self.directory.copies.values().any(|copy| related(&copy))
+        {
+            Verdict::Accept
+        } else {
+            Verdict::Either
+        }
+    }
+
+    fn expect_withdraw(&mut self, selector: &CopySelector) -> Commanded {
+        let number = self.model.next_number();
+        let named = |volume: u32, name: &String| {
+            self.directory
+                .volumes
+                .get(&volume)
+                .is_some_and(|known| known.name == *name)
+        };
+        let meant: Vec<u32> = self
+            .directory
+            .copies
+            .iter()
+            .filter(|(id, copy)| match selector {
+                CopySelector::Id(wanted) => wanted.0 == **id,
+                CopySelector::Source(name) => named(copy.pair.source, name),
+                CopySelector::Target(name) => named(copy.pair.target, name),
+            })
+            .filter(|(_, copy)| !copy.leaving)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &meant {
+            if let Some(copy) = self.directory.copies.get_mut(id) {
+                copy.leaving = true;
+                self.model.begin_withdraw(copy.image, number);
+            }
+        }
+        Commanded::Withdraw {
+            copies: meant.into_iter().map(|id| (id, number)).collect(),
+        }
+    }
+
+    /// How bytes of volumes are judged now.
+    pub(super) fn view(&self, since: u64) -> View {
+        if self.doubtful() {
+            View::Doubtful(since)
+        } else {
+            View::Live(since)
+        }
+    }
+
+    /// True when a sync failed since the power last went: unsynced writes may be gone.
+    pub(super) fn doubtful(&self) -> bool {
+        self.disk.faults_struck() > self.faults_at_power_cut
+            && self
+                .plan
+                .faults
+                .iter()
+                .any(|fault| fault.action == ActionKind::Sync)
+    }
+
+    pub(super) fn judge_reply(&mut self, reply: Reply) -> Result<(), String> {
+        let asked = self.asked.remove(&reply.id);
+        let asked = asked
+            .ok_or_else(|| format!("{:?} was answered twice, or never asked (I18)", reply.id))?;
+        let volume = asked.volume();
+        let error = match reply.result {
+            Ok(data) => {
+                let what = format!("{asked:?}");
+                return self
+                    .judge_success(asked, data)
+                    .map_err(|error| format!("{what}: {error}"));
+            }
+            Err(error) => error,
+        };
+        let past_end = |range: &ByteRange| {
+            self.directory
+                .volumes
+                .get(&volume)
+                .is_some_and(|known| range.end > known.bytes)
+        };
+        let admitted = match (&error, &asked) {
+            (
+                RequestError::PastEnd { .. },
+                Asked::Read { range, .. } | Asked::Status { range, .. },
+            )
+            | (
+                RequestError::PastEnd { .. } | RequestError::WritePastEnd { .. },
+                Asked::Write { range, .. },
+            ) => past_end(range),
+            (RequestError::NoSpace, Asked::Write { .. }) => {
+                self.directory.may_fail(volume) || self.faults_since_open()
+            }
+            (RequestError::Failed, _) => {
+                self.directory.may_fail(volume) || self.disk.faults_struck() > 0
+            }
+            (RequestError::Io | RequestError::FailStop, _) => self.faults_since_open(),
+            (RequestError::Shutdown, _) => self.shutting_down,
+            _ => false,
+        };
+        if !admitted {
+            return Err(format!("{asked:?} was refused: {error}"));
+        }
+        self.fail_stopped |= error == RequestError::FailStop;
+        if error == RequestError::Failed {
+            self.see_failed(volume);
+        }
+        match asked {
+            Asked::Read { since, .. }
+            | Asked::Status { since, .. }
+            | Asked::Flush { since, .. } => {
+                self.model.end_read(since);
+            }
+            Asked::Write { range, number, .. } => self.undo_write(volume, range, number, error),
+            Asked::Settle { range, .. } => self.model.forget(volume, range),
+        }
+        Ok(())
+    }
+
+    fn undo_write(&mut self, volume: u32, range: ByteRange, number: u32, error: RequestError) {
+        let one_block = range.start / 4096 == (range.end - 1) / 4096;
+        match error {
+            RequestError::PastEnd { .. } | RequestError::WritePastEnd { .. } => {
+                self.model.retract_write(volume, range, number);
+            }
+            RequestError::NoSpace if one_block && !self.faults_since_open() => {
+                self.model.retract_write(volume, range, number);
+            }
+            _ => self.model.doubt_write(volume, range, number),
+        }
+    }
+
+    fn judge_success(&mut self, asked: Asked, data: ReplyData) -> Result<(), String> {
+        match (asked, data) {
+            (
+                Asked::Read {
+                    volume,
+                    range,
+                    since,
+                },
+                ReplyData::Data(bytes),
+            ) => {
+                judge_length(range, bytes.len())?;
+                let view = self.view(since);
+                self.summary.compared += range.bytes();
+                self.model.judge(volume, range.start, &bytes, view)?;
+                self.model.end_read(since);
+            }
+            (
+                Asked::Settle {
+                    volume,
+                    range,
+                    view,
+                },
+                ReplyData::Data(bytes),
+            ) => {
+                judge_length(range, bytes.len())?;
+                self.summary.compared += range.bytes();
+                self.model.settle(volume, range.start, &bytes, view)?;
+            }
+            (
+                Asked::Status {
+                    volume,
+                    range,
+                    since,
+                },
+                ReplyData::Status(extents),
+            ) => {
+                self.judge_status(volume, range, since, &extents)?;
+                self.model.end_read(since);
+            }
+            (Asked::Flush { volume, since }, ReplyData::Done) => {
+                self.model.end_read(since);
+                self.model.flushed(volume, since);
+            }
+            (
+                Asked::Write {
+                    volume,
+                    range,
+                    number,
+                    durable,
+                },
+                ReplyData::Done,
+            ) => {
+                self.model.end_write(volume, range, number, durable);
+            }
+            (asked, data) => return Err(format!("{data:?} is no reply to {asked:?}")),
+        }
+        Ok(())
+    }
+
+    fn judge_status(
+        &mut self,
+        volume: u32,
+        range: ByteRange,
+        since: u64,
+        extents: &[StatusExtent],
+    ) -> Result<(), String> {
+        let total: u64 = extents.iter().map(|extent| extent.bytes).sum();
+        let distinct = extents.windows(2).all(|two| two[0].status != two[1].status);
+        if total != range.bytes() || !distinct || extents.iter().any(|extent| extent.bytes == 0) {
+            return Err(format!("{extents:?} do not describe {range:?}"));
+        }
+        let mut start = range.start;
+        for extent in extents {
+            if extent.status != Allocation::Data {
+                let zeroes = vec![0; usize::try_from(extent.bytes).unwrap_or(0)];
+                let view = self.view(since);
+                self.model.judge(volume, start, &zeroes, view)?;
+            }
+            start += extent.bytes;
+        }
+        Ok(())
+    }
+
+    /// A request of the volume was refused because it is the target of a failed relationship.
+    fn see_failed(&mut self, volume: u32) {
+        let copies: Vec<u32> = self
+            .directory
+            .copies
+            .iter()
+            .filter(|(_, copy)| copy.pair.target == volume && !copy.failed)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in copies {
+            self.fail_copy(id);
+        }
+    }
+
+    /// The relationship failed: its target's content is nobody's business any more.
+    pub(super) fn fail_copy(&mut self, id: u32) {
+        if let Some(copy) = self.directory.copies.get_mut(&id) {
+            copy.failed = true;
+            self.model
+                .forget(copy.pair.target, copy.pair.target_range());
+        }
+    }
+
+    pub(super) fn judge_answer(&mut self, answer: Answer) -> Result<(), String> {
+        let commanded = self.commanded.remove(&answer.id);
+        let commanded = commanded.ok_or_else(|| format!("{:?} was answered twice", answer.id))?;
+        let what = format!("{commanded:?}");
+        let judged = match (commanded, answer.result) {
+            (Commanded::Inspect, result) => {
+                self.inspected = Some(result.map_err(|refusal| refusal.to_string())?);
+                Ok(())
+            }
+            (commanded, Ok(report)) => self.judge_acceptance(commanded, report),
+            (commanded, Err(refusal)) => self.judge_refusal(commanded, &refusal),
+        };
+        judged.map_err(|error| format!("{what}: {error}"))
+    }
+
+    fn judge_acceptance(&mut self, commanded: Commanded, report: Report) -> Result<(), String> {
+        match (commanded, report) {
+            (Commanded::PoolCreate { name, may_fill }, _) => {
+                self.directory.pools.insert(name, KnownPool { may_fill });
+            }
+            (Commanded::PoolDelete { name }, _) => {
+                let used = |pool: &Option<String>| pool.as_ref() == Some(&name);
+                if self
+                    .directory
+                    .volumes
+                    .values()
+                    .any(|volume| volume.usable && used(&volume.pool))
+                {
+                    return Err("a pool in use was deleted".to_owned());
+                }
+                self.directory.pools.remove(&name);
+            }
+            (Commanded::VolumeCreate { .. }, Report::Volumes(volumes)) => {
+                for volume in &volumes {
+                    self.model.create_volume(volume.id, volume.size_bytes);
+                    self.directory
+                        .volumes
+                        .insert(volume.id, KnownVolume::of(volume));
+                }
+            }
+            (Commanded::VolumeDelete { volume, verdict }, _) => {
+                if verdict == Verdict::Refuse {
+                    return Err("a related volume was deleted".to_owned());
+                }
+                self.directory.volumes.remove(&volume);
+                self.model.delete_volume(volume);
+            }
+            (
+                Commanded::Establish {
+                    pairs,
+                    images,
+                    mode,
+                    verdict,
+                },
+                Report::Copies(copies),
+            ) => {
+                if verdict == Verdict::Refuse {
+                    return Err("accepted against the rules".to_owned());
+                }
+                self.established(&pairs, &images, mode, &copies)?;
+            }
+            (Commanded::Withdraw { copies }, Report::Copies(withdrawn)) => {
+                self.withdrawn(&copies, &withdrawn)?;
+            }
+            (Commanded::CopyList { must }, Report::Copies(copies)) => {
+                let still = |id: &u32| {
+                    self.directory
+                        .copies
+                        .get(id)
+                        .is_some_and(|copy| !copy.leaving)
+                };
+                let listed = |id: &u32| {
+                    copies
+                        .iter()
+                        .any(|copy| copy.id == *id && copy.ended.is_none())
+                };
+                if let Some(lost) = must.iter().find(|id| still(id) && !listed(id)) {
+                    return Err(format!("relationship {lost} is not listed"));
+                }
+                self.learn(&copies);
+            }
+            (Commanded::PoolList { unused }, Report::Pools(pools)) => {
+                let full = pools
+                    .iter()
+                    .find(|pool| pool.used_bytes + pool.reserved_bytes > 0);
+                if let (true, Some(pool)) = (unused, full) {
+                    return Err(format!(
+                        "nothing uses the pool, but it holds something (I12): {pool:?}"
+                    ));
+                }
+            }
+            (Commanded::Other, _) => {}
+            (_, report) => return Err(format!("{report:?} is no answer to that")),
+        }
+        Ok(())
+    }
+
+    pub(super) fn established(
+        &mut self,
+        pairs: &[Pair],
+        images: &[usize],
+        mode: CopyMode,
+        reports: &[CopyReport],
+    ) -> Result<(), String> {
+        self.model.end_establish(images);
+        for (pair, image) in pairs.iter().zip(images) {
+            let report = reports
+                .iter()
+                .find(|report| lies(pair, report, &self.directory));
+            let report = report.ok_or_else(|| format!("{pair:?} is missing in {reports:?}"))?;
+            let copy = KnownCopy {
+                image: *image,
+                pair: *pair,
+                mode,
+                failed: false,
+                leaving: false,
+            };
+            self.directory.copies.insert(report.id, copy);
+        }
+        Ok(())
+    }
+
+    fn withdrawn(&mut self, copies: &[(u32, u32)], withdrawn: &[CopyReport]) -> Result<(), String> {
+        for (id, number) in copies {
+            let Some(copy) = self.directory.copies.remove(id) else {
+                continue;
+            };
+            let report = withdrawn.iter().find(|report| report.id == *id);
+            if report.is_none() && copy.mode == CopyMode::Nocopy {
+                return Err(format!("relationship {id} was not withdrawn"));
+            }
+            if report
+                .is_none_or(|report| report.tracks_left == 0 && report.state != CopyState::Failed)
+            {
+                self.model.retract_withdraw(copy.image, *number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what a list of relationships tells.
+    pub(super) fn learn(&mut self, reports: &[CopyReport]) {
+        for report in reports.iter().filter(|report| report.ended.is_none()) {
+            let Some(copy) = self.directory.copies.get(&report.id) else {
+                continue;
+            };
+            if report.durable {
+                self.model.image_is_durable(copy.image);
+            }
+            if matches!(report.state, CopyState::Failed | CopyState::Suspended) && !copy.failed {
+                self.fail_copy(report.id);
+            }
+        }
+    }
+
+    fn judge_refusal(&mut self, commanded: Commanded, refusal: &Refusal) -> Result<(), String> {
+        let stopped = match refusal.kind {
+            RefusalKind::FailStop | RefusalKind::NoResources => self.faults_since_open(),
+            RefusalKind::Shutdown => self.shutting_down,
+            _ => false,
+        };
+        self.fail_stopped |= refusal.kind == RefusalKind::FailStop;
+        let wrong = match &commanded {
+            Commanded::VolumeCreate { must, .. } => *must,
+            Commanded::VolumeDelete { verdict, .. } | Commanded::Establish { verdict, .. } => {
+                *verdict == Verdict::Accept
+            }
+            Commanded::Withdraw { copies } => {
+                let certain = |copy: &KnownCopy| copy.mode == CopyMode::Nocopy;
+                copies
+                    .iter()
+                    .any(|(id, _)| self.directory.copies.get(id).is_some_and(certain))
+            }
+            Commanded::PoolCreate { .. } | Commanded::CopyList { .. } => true,
+            _ => false,
+        };
+        if wrong && !stopped && self.disk.faults_struck() == 0 {
+            return Err(format!("refused: {refusal} ({:?})", refusal.kind));
+        }
+        match commanded {
+            Commanded::VolumeDelete { volume, .. } => {
+                if let Some(known) = self.directory.volumes.get_mut(&volume) {
+                    known.usable = true;
+                }
+            }
+            Commanded::Establish { images, .. } => self.model.retract_establish(&images),
+            Commanded::Withdraw { copies } => {
+                for (id, number) in copies {
+                    self.unwithdrawn(id, number, stopped);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A withdraw was refused: the relationship ended before by itself, or lives on.
+    fn unwithdrawn(&mut self, id: u32, number: u32, lives: bool) {
+        let Some(copy) = self.directory.copies.get_mut(&id) else {
+            return;
+        };
+        self.model.retract_withdraw(copy.image, number);
+        copy.leaving = false;
+        if !lives {
+            self.directory.copies.remove(&id);
+        }
+    }
+}
+
+fn judge_length(range: ByteRange, bytes: usize) -> Result<(), String> {
+    let wanted = range.bytes();
+    if wanted == bytes as u64 {
+        Ok(())
+    } else {
+        Err(format!("{bytes} bytes instead of {wanted}"))
+    }
+}

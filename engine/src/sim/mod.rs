@@ -1,0 +1,25 @@
+//! The simulated world that tests the engine: a disk, a naive model, a workload, and runs from a seed.
+//!
+//! `world::run(seed, config)` is one run. The same seed and the same code give the same trace, so a
+//! failure is repeated by its seed alone:
+//! `FLASHTRACK_SIM_BASE=<seed> FLASHTRACK_SIM_SEEDS=1 cargo test --release --all-features --test simulation`.
+//!
+//! Reading order: `disk` (what may be lost), `content` and `model` (what was promised), `workload`
+//! (what happens), `world`, `judge` and `crash` (one run). Nothing here uses a clock, a thread, a file
+//! or chance other than `prng`.
+
+mod content;
+mod crash;
+pub mod directory;
+pub mod disk;
+pub mod faults;
+mod judge;
+pub mod model;
+pub mod mutation;
+mod pages;
+pub mod pattern;
+pub mod prng;
+mod storage;
+mod stored;
+pub mod workload;
+pub mod world;

@@ -1,0 +1,841 @@
+//! The naive truth: every volume a flat vector of bytes, an establish a full copy at T0.
+//!
+//! The model knows nothing of journals, pools or destaging. It keeps, for every byte, what the
+//! promises made so far allow (see `content`), and judges what the engine gives against it:
+//! - a read gives a value that was not superseded before the read began (I1);
+//! - after a power cut a byte is its value at the last FLUSH or FUA that covers it, or a later one (I2);
+//! - a target that its hosts left alone is its source at one instant between the establish and its
+//!   answer, the same for all pairs of the command (I5, I6), also after a crash; but what was not
+//!   flushed before T0 may be missing from it after a power cut until a flush, or until the
+//!   relationship is reported durable (rule O5).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use super::content::{Content, Effect, NEVER, Time, Value, Version};
+use super::pattern;
+use crate::units::ByteRange;
+
+/// Bytes that are never a mixture of two writes (I3).
+const SECTOR: u64 = 512;
+/// Images of images of images that are looked through.
+const IMAGES_DEEP: u32 = 8;
+
+/// Which promises the bytes are judged by.
+#[derive(Clone, Copy, Debug)]
+pub enum View {
+    /// A read that began then.
+    Live(Time),
+    /// What a power cut left.
+    AfterPowerCut,
+    /// Either: after a failed sync nothing unsynced is certain.
+    Doubtful(Time),
+}
+
+/// The truth about all volumes.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    now: Time,
+    numbers: u32,
+    volumes: BTreeMap<u32, Content>,
+    images: Vec<Image>,
+    cuts: Vec<Cut>,
+    /// Invocations of reads and establishes that are not answered.
+    open: BTreeSet<Time>,
+}
+
+/// One pair of extents of an establish, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Source volume.
+    pub source: u32,
+    /// Target volume.
+    pub target: u32,
+    /// First byte on the source.
+    pub source_start: u64,
+    /// First byte on the target.
+    pub target_start: u64,
+    /// Length.
+    pub bytes: u64,
+}
+
+/// The image that one pair gave.
+#[derive(Clone, Debug)]
+struct Image {
+    pair: Pair,
+    cut: usize,
+    /// Number of the establish.
+    number: u32,
+    state: ImageState,
+}
+
+/// What is known of an image.
+#[derive(Clone, Debug)]
+enum ImageState {
+    /// Its establish is in flight: the source as it stands is a superset of what it may be.
+    Pending,
+    /// The source as of T0.
+    Taken(Content),
+    /// Its establish was refused.
+    Refused,
+}
+
+/// The instant of an establish lies between the two.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    low: Time,
+    high: Time,
+}
+
+/// A run of bytes and what it turned out to be.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    range: ByteRange,
+    value: Value,
+    /// What it tells of an instant: the image's cut, and when its version was invoked and superseded.
+    seen: Option<(usize, Time, Time)>,
+}
+
+impl Pair {
+    pub(super) fn source_range(&self) -> ByteRange {
+        ByteRange {
+            start: self.source_start,
+            end: self.source_start + self.bytes,
+        }
+    }
+
+    /// The extent on the target.
+    pub fn target_range(&self) -> ByteRange {
+        ByteRange {
+            start: self.target_start,
+            end: self.target_start + self.bytes,
+        }
+    }
+
+    fn shift(&self) -> i64 {
+        self.source_start.cast_signed() - self.target_start.cast_signed()
+    }
+}
+
+impl Model {
+    /// The next moment.
+    fn tick(&mut self) -> Time {
+        self.now += 1;
+        self.now
+    }
+
+    /// A number that no write and no command had.
+    pub fn next_number(&mut self) -> u32 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// A new volume: zeroes.
+    pub fn create_volume(&mut self, volume: u32, bytes: u64) {
+        self.volumes.insert(volume, Content::zeroes(bytes));
+    }
+
+    /// The volume is gone.
+    pub fn delete_volume(&mut self, volume: u32) {
+        self.volumes.remove(&volume);
+    }
+
+    /// A read, or another question, begins.
+    pub fn begin_read(&mut self) -> Time {
+        let now = self.tick();
+        self.open.insert(now);
+        now
+    }
+
+    /// The question that began at `since` was answered.
+    pub fn end_read(&mut self, since: Time) {
+        self.open.remove(&since);
+    }
+
+    /// Write `number` of `value` begins.
+    pub fn begin_write(
+        &mut self,
+        volume: u32,
+        range: ByteRange,
+        number: u32,
+        value: Value,
+        certain: bool,
+    ) {
+        let now = self.tick();
+        let effect = if certain {
+            Effect::Certain
+        } else {
+            Effect::Possible
+        };
+        let horizon = self.horizon();
+        if let Some(content) = self.volumes.get_mut(&volume) {
+            content.prune(range, horizon);
+            content.begin(range, Version::begun(number, value, effect, now));
+        }
+    }
+
+    /// Write `number` was answered with success.
+    pub fn end_write(&mut self, volume: u32, range: ByteRange, number: u32, durable: bool) {
+        let now = self.tick();
+        if let Some(content) = self.volumes.get_mut(&volume) {
+            content.complete(range, number, now, durable);
+        }
+    }
+
+    /// Write `number` failed: it may be there or not.
+    pub fn doubt_write(&mut self, volume: u32, range: ByteRange, number: u32) {
+        let now = self.tick();
+        if let Some(content) = self.volumes.get_mut(&volume) {
+            content.doubt(range, number, now);
+        }
+    }
+
+    /// Write `number` was refused: it is not there.
+    pub fn retract_write(&mut self, volume: u32, range: ByteRange, number: u32) {
+        if let Some(content) = self.volumes.get_mut(&volume) {
+            content.retract(range, number);
+        }
+    }
+
+    /// A flush of the volume that began at `since` succeeded. On a target it also covers what the
+    /// target reads through (rule O4).
+    pub fn flushed(&mut self, volume: u32, since: Time) {
+        let now = self.tick();
+        if let Some(content) = self.volumes.get_mut(&volume) {
+            content.flush(since, now);
+        }
+        for index in 0..self.images.len() {
+            let Image { pair, cut, .. } = self.images[index];
+            let Cut { low, high } = self.cuts[cut];
+            if pair.source == volume || (pair.target == volume && high < since) {
+                self.flush_image(index, since.min(low));
+            }
+        }
+    }
+
+    /// The relationship was seen `durable`: its image is exact from now on.
+    pub fn image_is_durable(&mut self, image: usize) {
+        let low = self.cuts[self.images[image].cut].low;
+        self.flush_image(image, low);
+    }
+
+    fn flush_image(&mut self, image: usize, flushed: Time) {
+        if let ImageState::Taken(content) = &mut self.images[image].state {
+            content.flush(flushed, 0);
+        }
+    }
+
+    /// An establish of these pairs begins; gives its number and the images that it may make.
+    pub fn begin_establish(&mut self, pairs: &[Pair]) -> (u32, Vec<usize>) {
+        let low = self.begin_read();
+        let number = self.next_number();
+        self.cuts.push(Cut { low, high: NEVER });
+        let mut images = Vec::new();
+        for pair in pairs {
+            let image = self.images.len();
+            let cut = self.cuts.len() - 1;
+            self.images.push(Image {
+                pair: *pair,
+                cut,
+                number,
+                state: ImageState::Pending,
+            });
+            images.push(image);
+            let value = Value::Image {
+                image,
+                shift: pair.shift(),
+            };
+            if let Some(content) = self.volumes.get_mut(&pair.target) {
+                content.begin(
+                    pair.target_range(),
+                    Version::begun(number, value, Effect::Certain, low),
+                );
+            }
+        }
+        (number, images)
+    }
+
+    /// The establish that made these images was answered, or was found done after a crash.
+    pub fn end_establish(&mut self, images: &[usize]) {
+        let now = self.tick();
+        for index in images {
+            let Image {
+                pair, cut, number, ..
+            } = self.images[*index];
+            let low = self.cuts[cut].low;
+            self.cuts[cut].high = now;
+            self.open.remove(&low);
+            let content = self.volumes.get(&pair.source).map(|source| {
+                source.part(pair.source_range(), |version| {
+                    version.superseded > low || version.gone > low
+                })
+            });
+            self.images[*index].state = ImageState::Taken(content.unwrap_or_default());
+            if let Some(target) = self.volumes.get_mut(&pair.target) {
+                target.for_each(pair.target_range(), |versions| {
+                    for version in versions
+                        .iter_mut()
+                        .filter(|version| version.number == number)
+                    {
+                        version.effect = Effect::Certain;
+                    }
+                });
+                target.complete(pair.target_range(), number, now, true);
+            }
+        }
+    }
+
+    /// The establish that would have made these images was refused, or was found undone after a crash.
+    pub fn retract_establish(&mut self, images: &[usize]) {
+        for index in images {
+            let Image {
+                pair, cut, number, ..
+            } = self.images[*index];
+            let low = self.cuts[cut].low;
+            self.open.remove(&low);
+            self.images[*index].state = ImageState::Refused;
+            self.retract_write(pair.target, pair.target_range(), number);
+        }
+    }
+
+    /// A withdraw of this image begins: from now on what is not copied may be anything.
+    pub fn begin_withdraw(&mut self, image: usize, number: u32) {
+        let pair = self.images[image].pair;
+        let Some(target) = self.volumes.get_mut(&pair.target) else {
+            return;
+        };
+        target.for_each(pair.target_range(), |versions| {
+            let there = versions.iter().find(
+                |version| matches!(version.value, Value::Image { image: of, .. } if of == image),
+            );
+            if let Some(there) = there {
+                let unknown = Version {
+                    number,
+                    value: Value::Unknown,
+                    ..*there
+                };
+                versions.push(unknown);
+            }
+        });
+    }
+
+    /// The withdraw did not touch this image.
+    pub fn retract_withdraw(&mut self, image: usize, number: u32) {
+        let pair = self.images[image].pair;
+        self.retract_write(pair.target, pair.target_range(), number);
+    }
+
+    /// Nothing is known of these bytes any more (target of a failed relationship).
+    pub fn forget(&mut self, volume: u32, range: ByteRange) {
+        let now = self.tick();
+        if let Some(content) = self.volumes.get_mut(&volume) {
+            content.settle(range, Version::settled(Value::Unknown, now));
+        }
+    }
+
+    /// The process or the machine died: what was in flight is done or not.
+    pub fn crash(&mut self) -> Time {
+        let now = self.tick();
+        for content in self.volumes.values_mut() {
+            content.crash(now);
+        }
+        self.open.clear();
+        now
+    }
+
+    /// Judges bytes that were read at `start` of the volume.
+    ///
+    /// # Errors
+    /// Says which byte is wrong, what stands there and what might.
+    pub fn judge(
+        &mut self,
+        volume: u32,
+        start: u64,
+        bytes: &[u8],
+        view: View,
+    ) -> Result<(), String> {
+        for piece in self.resolve_volume(volume, start, bytes, view)? {
+            if let (View::Live(since), Some((cut, invoked, superseded))) = (view, piece.seen)
+                && piece.range.bytes() >= 8
+                && self.cuts[cut].high < since
+            {
+                let cut = &mut self.cuts[cut];
+                cut.low = cut.low.max(invoked);
+                cut.high = cut.high.min(superseded);
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what a crash left, and takes it as the truth from then on.
+    ///
+    /// # Errors
+    /// As `judge`.
+    pub fn settle(
+        &mut self,
+        volume: u32,
+        start: u64,
+        bytes: &[u8],
+        view: View,
+    ) -> Result<(), String> {
+        let pieces = self.resolve_volume(volume, start, bytes, view)?;
+        let now = self.tick();
+        let Some(content) = self.volumes.get_mut(&volume) else {
+            return Ok(());
+        };
+        for piece in merge(pieces) {
+            if matches!(view, View::AfterPowerCut) {
+                content.settle(piece.range, Version::settled(piece.value, now));
+                continue;
+            }
+            let number = self.numbers + 1;
+            self.numbers = number;
+            content.for_each(piece.range, |versions| {
+                let alive = versions
+                    .iter()
+                    .filter(|version| version.superseded == NEVER)
+                    .count();
+                if alive > 1 && piece.value != Value::Unknown {
+                    for version in versions.iter_mut() {
+                        version.superseded = version.superseded.min(now);
+                    }
+                    versions.push(Version {
+                        number,
+                        ..Version::settled(piece.value, now)
+                    });
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// What may stand at byte `at` of the volume, for a report.
+    pub fn explain(&self, volume: u32, at: u64) -> String {
+        let range = ByteRange {
+            start: at,
+            end: at + 1,
+        };
+        let mut text = String::new();
+        for (_, versions) in self
+            .volumes
+            .get(&volume)
+            .iter()
+            .flat_map(|content| content.spans(range))
+        {
+            for version in versions {
+                let _ = write!(text, "\n    {version:?}");
+                if let Value::Image { image, shift } = version.value {
+                    text.push_str(&self.explain_image(image, at.wrapping_add_signed(shift)));
+                }
+            }
+        }
+        text
+    }
+
+    fn explain_image(&self, image: usize, at: u64) -> String {
+        let range = ByteRange {
+            start: at,
+            end: at + 1,
+        };
+        let mut text = format!(" T0 {:?}", self.cuts[self.images[image].cut]);
+        for (_, versions) in self
+            .image_content(image)
+            .iter()
+            .flat_map(|content| content.spans(range))
+        {
+            for version in versions {
+                let _ = write!(text, "\n        {version:?}");
+            }
+        }
+        text
+    }
+
+    /// The source of an image as of T0; the source itself while the establish is in flight.
+    fn image_content(&self, image: usize) -> Option<&Content> {
+        let image = &self.images[image];
+        match &image.state {
+            ImageState::Pending => self.volumes.get(&image.pair.source),
+            ImageState::Taken(content) => Some(content),
+            ImageState::Refused => None,
+        }
+    }
+
+    /// Nobody asks any more what was before this moment.
+    fn horizon(&self) -> Time {
+        self.open.first().copied().unwrap_or(self.now)
+    }
+
+    fn resolve_volume(
+        &self,
+        volume: u32,
+        start: u64,
+        bytes: &[u8],
+        view: View,
+    ) -> Result<Vec<Piece>, String> {
+        let mut pieces = Vec::new();
+        let Some(content) = self.volumes.get(&volume) else {
+            return Ok(pieces);
+        };
+        let Err(at) = self.resolve(
+            content,
+            start,
+            bytes,
+            Judge {
+                view,
+                cut: None,
+                depth: 0,
+            },
+            &mut pieces,
+        ) else {
+            return Ok(pieces);
+        };
+        let found = pattern::describe(
+            at,
+            slice(
+                bytes,
+                start,
+                ByteRange {
+                    start: at,
+                    end: start + bytes.len() as u64,
+                },
+            ),
+        );
+        Err(format!(
+            "volume {volume}, byte {at:#x}: found {found}; {view:?} admits of{}",
+            self.explain(volume, at)
+        ))
+    }
+
+    /// Finds what the bytes at `start` are; fails with the first byte that is none of what it may be.
+    fn resolve(
+        &self,
+        content: &Content,
+        start: u64,
+        bytes: &[u8],
+        judge: Judge,
+        out: &mut Vec<Piece>,
+    ) -> Result<(), u64> {
+        let range = ByteRange {
+            start,
+            end: start + bytes.len() as u64,
+        };
+        for (part, versions) in content.spans(range) {
+            let found = slice(bytes, start, part);
+            if self.resolve_part(versions, part, found, judge, out) {
+                continue;
+            }
+            let mut at = part.start;
+            while at < part.end {
+                let end = (at + 1).next_multiple_of(SECTOR).min(part.end);
+                let sector = ByteRange { start: at, end };
+                if !self.resolve_part(versions, sector, slice(bytes, start, sector), judge, out) {
+                    return Err(at);
+                }
+                at = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the version that all these bytes are.
+    fn resolve_part(
+        &self,
+        versions: &[Version],
+        range: ByteRange,
+        bytes: &[u8],
+        judge: Judge,
+        out: &mut Vec<Piece>,
+    ) -> bool {
+        let admitted = versions
+            .iter()
+            .rev()
+            .filter(|version| judge.admits(version));
+        for version in admitted.clone() {
+            let seen = judge
+                .cut
+                .map(|(cut, _)| (cut, version.invoked, version.superseded));
+            let same = match version.value {
+                Value::Zero => pattern::is_zero(bytes),
+                Value::Data { write, shift } => {
+                    pattern::matches(write, range.start.wrapping_add_signed(shift), bytes)
+                }
+                Value::Image { image, shift } => {
+                    if self.resolve_image(image, shift, range, bytes, judge, out) {
+                        return true;
+                    }
+                    false
+                }
+                Value::Unknown => false,
+            };
+            if same {
+                // Zeroes look alike, whoever wrote them: they tell nothing of an instant.
+                let seen = seen.filter(|_| version.value != Value::Zero);
+                out.push(Piece {
+                    range,
+                    value: version.value,
+                    seen,
+                });
+                return true;
+            }
+        }
+        let unknown = admitted
+            .clone()
+            .any(|version| version.value == Value::Unknown);
+        if unknown {
+            out.push(Piece {
+                range,
+                value: Value::Unknown,
+                seen: None,
+            });
+        }
+        unknown
+    }
+
+    fn resolve_image(
+        &self,
+        image: usize,
+        shift: i64,
+        range: ByteRange,
+        bytes: &[u8],
+        judge: Judge,
+        out: &mut Vec<Piece>,
+    ) -> bool {
+        // Establishes in flight may point at each other; one of them will be refused.
+        if judge.depth == IMAGES_DEEP {
+            return false;
+        }
+        let Some(content) = self.image_content(image) else {
+            return false;
+        };
+        let before = out.len();
+        let cut = self.images[image].cut;
+        let judge = Judge {
+            cut: Some((cut, self.cuts[cut])),
+            depth: judge.depth + 1,
+            ..judge
+        };
+        let start = range.start.wrapping_add_signed(shift);
+        if self.resolve(content, start, bytes, judge, out).is_err() {
+            out.truncate(before);
+            return false;
+        }
+        for piece in &mut out[before..] {
+            piece.range.start = piece.range.start.wrapping_add_signed(-shift);
+            piece.range.end = piece.range.end.wrapping_add_signed(-shift);
+            if let Value::Data { shift: further, .. } | Value::Image { shift: further, .. } =
+                &mut piece.value
+            {
+                *further += shift;
+            }
+        }
+        true
+    }
+}
+
+/// By what a version is admitted: the view, and the instant of the image that it is looked at through.
+#[derive(Clone, Copy)]
+struct Judge {
+    view: View,
+    cut: Option<(usize, Cut)>,
+    depth: u32,
+}
+
+impl Judge {
+    fn admits(self, version: &Version) -> bool {
+        let within = |ended: Time, since: Time| match self.cut {
+            Some((_, cut)) => version.invoked < cut.high && ended > cut.low,
+            None => ended > since,
+        };
+        let durable = |ended: Time| within(ended, NEVER - 1);
+        match self.view {
+            View::Live(since) => within(version.superseded, since),
+            View::AfterPowerCut => durable(version.gone),
+            View::Doubtful(since) => within(version.superseded, since) || durable(version.gone),
+        }
+    }
+}
+
+/// The part of a buffer that was read at `start`.
+fn slice(bytes: &[u8], start: u64, range: ByteRange) -> &[u8] {
+    let index = |at: u64| usize::try_from(at - start).expect("a buffer's length fits a usize");
+    &bytes[index(range.start)..index(range.end)]
+}
+
+/// Joins neighbours of one value.
+fn merge(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut merged: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        match merged.last_mut() {
+            Some(last) if last.range.end == piece.range.start && last.value == piece.value => {
+                last.range.end = piece.range.end;
+            }
+            _ => merged.push(piece),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: ByteRange = ByteRange {
+        start: 0,
+        end: 4096,
+    };
+
+    /// A model with volumes 1 and 2 of 64 KiB and one write, answered, in the first block of volume 1.
+    fn written(model: &mut Model) -> u32 {
+        model.create_volume(1, 65_536);
+        model.create_volume(2, 65_536);
+        write(model)
+    }
+
+    fn write(model: &mut Model) -> u32 {
+        let number = model.next_number();
+        model.begin_write(
+            1,
+            WHOLE,
+            number,
+            Value::Data {
+                write: number,
+                shift: 0,
+            },
+            true,
+        );
+        model.end_write(1, WHOLE, number, false);
+        number
+    }
+
+    fn data(number: u32) -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        pattern::fill(number, 0, &mut bytes);
+        bytes
+    }
+
+    fn establish(model: &mut Model) -> Vec<usize> {
+        let pair = Pair {
+            source: 1,
+            target: 2,
+            source_start: 0,
+            target_start: 0,
+            bytes: 65_536,
+        };
+        let (_, images) = model.begin_establish(&[pair]);
+        model.end_establish(&images);
+        images
+    }
+
+    #[test]
+    fn a_read_gives_the_last_answered_write_and_nothing_older() {
+        let mut model = Model::default();
+        let old = written(&mut model);
+        let new = write(&mut model);
+        let since = model.begin_read();
+        assert!(model.judge(1, 0, &data(new), View::Live(since)).is_ok());
+        assert!(model.judge(1, 0, &data(old), View::Live(since)).is_err());
+        assert!(model.judge(1, 0, &[0; 4096], View::Live(since)).is_err());
+    }
+
+    #[test]
+    fn a_power_cut_may_lose_what_was_not_flushed_but_nothing_else() {
+        let mut model = Model::default();
+        let old = written(&mut model);
+        let since = model.begin_read();
+        model.flushed(1, since);
+        let new = write(&mut model);
+        model.crash();
+        assert!(
+            model
+                .clone()
+                .settle(1, 0, &data(old), View::AfterPowerCut)
+                .is_ok()
+        );
+        assert!(
+            model
+                .clone()
+                .settle(1, 0, &data(new), View::AfterPowerCut)
+                .is_ok()
+        );
+        assert!(model.settle(1, 0, &[0; 4096], View::AfterPowerCut).is_err());
+        let mixed = [&data(old)[..700], &data(new)[700..]].concat();
+        assert!(
+            model.settle(1, 0, &mixed, View::AfterPowerCut).is_err(),
+            "a sector is never a mixture"
+        );
+    }
+
+    #[test]
+    fn a_target_is_its_source_at_t0_whatever_is_written_later() {
+        let mut model = Model::default();
+        let old = written(&mut model);
+        establish(&mut model);
+        let new = write(&mut model);
+        let since = model.begin_read();
+        assert!(model.judge(2, 0, &data(old), View::Live(since)).is_ok());
+        assert!(model.judge(2, 0, &data(new), View::Live(since)).is_err());
+    }
+
+    #[test]
+    fn an_image_may_lose_unflushed_writes_until_it_is_durable() {
+        let mut model = Model::default();
+        let old = written(&mut model);
+        let image = establish(&mut model)[0];
+        let mut durable = model.clone();
+        durable.image_is_durable(image);
+        for (model, admitted) in [(&mut model, true), (&mut durable, false)] {
+            model.crash();
+            assert!(
+                model
+                    .clone()
+                    .settle(2, 0, &data(old), View::AfterPowerCut)
+                    .is_ok()
+            );
+            assert_eq!(
+                model.settle(2, 0, &[0; 4096], View::AfterPowerCut).is_ok(),
+                admitted
+            );
+        }
+    }
+
+    #[test]
+    fn two_reads_of_an_image_agree_on_its_instant() {
+        let mut model = Model::default();
+        let first = written(&mut model);
+        let pair = Pair {
+            source: 1,
+            target: 2,
+            source_start: 0,
+            target_start: 0,
+            bytes: 65_536,
+        };
+        let (_, images) = model.begin_establish(&[pair]);
+        let second = write(&mut model);
+        let third = write(&mut model);
+        model.end_establish(&images);
+        let since = model.begin_read();
+        for any in [first, second, third] {
+            assert!(
+                model
+                    .clone()
+                    .judge(2, 512, &data(any)[512..], View::Live(since))
+                    .is_ok()
+            );
+        }
+        assert!(
+            model
+                .judge(2, 0, &data(third)[..512], View::Live(since))
+                .is_ok()
+        );
+        assert!(
+            model
+                .judge(2, 512, &data(second)[512..], View::Live(since))
+                .is_ok()
+        );
+        assert!(
+            model
+                .judge(2, 512, &data(first)[512..], View::Live(since))
+                .is_err()
+        );
+    }
+}

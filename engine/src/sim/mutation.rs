@@ -1,0 +1,73 @@
+//! Rules that the engine can be told to break, so that the simulator shows that it would notice.
+//!
+//! `OpenOptions::mutation` carries one; the engine asks `mutated(..)` at the place that keeps the rule.
+//! A mutation that no test catches is a hole in the tests.
+
+/// One rule of the design, broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mutation {
+    /// O1: the newest version goes home before "copied" and "preserved" are durable.
+    HomeBeforeCopyRecorded,
+    /// O2: "preserved" is journaled without a sync of the pool before.
+    SkipPoolSyncBeforePreserved,
+    /// O2: "copied" is journaled without a sync of the target before.
+    SkipTargetSyncBeforeCopied,
+    /// O3: a frame is released without a sync of the home that it went to.
+    ReleaseBeforeHomeSync,
+    /// O3: a write goes straight home although a live frame holds the block.
+    DirectWritePastLiveFrame,
+    /// O4: a flush does not sync the home that took direct writes.
+    FlushSkipsHomeSync,
+    /// O4: a flush does not sync the journal.
+    FlushSkipsJournalSync,
+    /// O4: a flush of a target does not sync the source's home that it reads through.
+    FlushOfTargetSkipsSource,
+    /// O4: a flush joins a sync that started before it arrived.
+    FlushJoinsOlderSync,
+    /// O5: an establish is answered before its record is durable.
+    AnswerEstablishBeforeDurable,
+    /// O5: reads of a target do not wait for direct writes in flight on the source.
+    TargetReadIgnoresInFlightWrites,
+    /// O5: older versions in the target extents show through after an establish.
+    EstablishKeepsOlderTargetVersions,
+    /// O6: what a withdraw frees is used before its record is durable.
+    WithdrawFreesBeforeDurable,
+    /// O7: the frame of a write that found no slot precedes the record of the failure.
+    FailedRecordAfterFrame,
+    /// O8: a slot is used again while a read of its old content is in flight.
+    ReuseSlotBeforeReadsEnd,
+    /// O9: after a failed sync the next one is believed.
+    BelieveRetriedSync,
+    /// O10: replay runs on past a damaged frame.
+    ReplayPastDamage,
+    /// O10: recovery does not sync the tail that it accepted.
+    SkipTailRewrite,
+    /// O11: the target of unreadable metadata gives data.
+    ServeFailedTarget,
+    /// O12: a journal that nobody flushes is never synced.
+    NeverSyncByItself,
+}
+
+/// All of them, in the order of the rules.
+pub const MUTATIONS: [Mutation; 20] = [
+    Mutation::HomeBeforeCopyRecorded,
+    Mutation::SkipPoolSyncBeforePreserved,
+    Mutation::SkipTargetSyncBeforeCopied,
+    Mutation::ReleaseBeforeHomeSync,
+    Mutation::DirectWritePastLiveFrame,
+    Mutation::FlushSkipsHomeSync,
+    Mutation::FlushSkipsJournalSync,
+    Mutation::FlushOfTargetSkipsSource,
+    Mutation::FlushJoinsOlderSync,
+    Mutation::AnswerEstablishBeforeDurable,
+    Mutation::TargetReadIgnoresInFlightWrites,
+    Mutation::EstablishKeepsOlderTargetVersions,
+    Mutation::WithdrawFreesBeforeDurable,
+    Mutation::FailedRecordAfterFrame,
+    Mutation::ReuseSlotBeforeReadsEnd,
+    Mutation::BelieveRetriedSync,
+    Mutation::ReplayPastDamage,
+    Mutation::SkipTailRewrite,
+    Mutation::ServeFailedTarget,
+    Mutation::NeverSyncByItself,
+];

@@ -1,0 +1,444 @@
+//! What hosts and the administrator do: random, but shaped, and different from seed to seed.
+//!
+//! A seed first draws a plan: how large things are, how often each kind of action comes, whether
+//! pools run full and whether the disk fails (swarm testing: what is left out matters, too).
+
+use super::directory::{Directory, KnownVolume};
+use super::faults::{ActionKind, Fault, ObjectKind, Strikes, SyncFailure};
+use super::prng::Prng;
+use crate::admin::{
+    Command, CopyMode, CopySelector, EstablishSpec, ExtentSpec, PairSpec, VolumeSpec,
+};
+use crate::geometry::VolumeType;
+use crate::io::{IoFailure, ZeroSpace};
+use crate::units::{ByteRange, RelationshipId};
+
+/// Kinds of actions, in the order of `Plan::weights`.
+const KINDS: usize = 16;
+/// Most volumes of a run, so that comparing all of them stays cheap.
+const VOLUMES_MAX: usize = 12;
+
+/// What a seed decides before the run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How often each kind of action comes.
+    weights: [u32; KINDS],
+    /// Number of actions.
+    pub actions: u32,
+    /// Requests and commands in flight at most.
+    pub depth: usize,
+    /// Sizes of the full volumes at the start, in tracks.
+    pub volumes: Vec<u32>,
+    /// Thin volumes at the start: each is as large as the full volume of that index.
+    pub thin: Vec<usize>,
+    /// Capacity of the first pool, in slots.
+    pub pool_slots: u64,
+    /// True when the pool may run full.
+    pub pool_may_fill: bool,
+    /// Size of the journal.
+    pub journal_bytes: u64,
+    /// Size of one of its segments.
+    pub segment_bytes: u32,
+    /// Failures of the disk.
+    pub faults: Vec<Fault>,
+    /// What a failed sync leaves.
+    pub sync_failure: SyncFailure,
+    /// How many turns of disk and engine follow an action, on average.
+    pub turns: u64,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub enum Move {
+    /// A host asks something of a volume.
+    Request {
+        /// The volume.
+        volume: u32,
+        /// What is asked.
+        ask: Ask,
+    },
+    /// The administrator commands.
+    Command(Command),
+    /// The server stops.
+    Stop(Stop),
+}
+
+/// A request without its data.
+#[derive(Clone, Copy, Debug)]
+pub enum Ask {
+    /// Read.
+    Read(ByteRange),
+    /// Write; durable when answered or not.
+    Write(ByteRange, bool),
+    /// Flush.
+    Flush,
+    /// Trim.
+    Trim(ByteRange, bool),
+    /// Write zeroes.
+    Zeroes(ByteRange, ZeroSpace, bool),
+    /// Block status.
+    Status(ByteRange),
+}
+
+/// How a server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The process is killed; the machine goes on.
+    Kill,
+    /// The machine loses its power.
+    PowerCut,
+    /// In order.
+    Shutdown,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn draw(prng: &mut Prng) -> Self {
+        let typical: [u32; KINDS] = [30, 60, 10, 4, 6, 3, 10, 5, 2, 1, 2, 1, 1, 1, 1, 1];
+        let mut weights = typical;
+        for weight in &mut weights {
+            *weight *= [0, 1, 1, 2, 4][prng.index(5)];
+        }
+        weights[1] = weights[1].max(30);
+        weights[6] = weights[6].max(5);
+        let count = prng.between(1, 3);
+        let tracks_max = *prng.pick(&[2, 4, 8, 24]).unwrap_or(&4);
+        let volumes: Vec<u32> = (0..count)
+            .map(|_| narrow(prng.between(1, tracks_max)))
+            .collect();
+        let thin_count = prng.below(5);
+        let thin = (0..thin_count).map(|_| prng.index(volumes.len())).collect();
+        let pool_may_fill = prng.once_in(4);
+        let segment_bytes = *prng
+            .pick(&[256 << 10, 512 << 10, 1 << 20])
+            .unwrap_or(&(1 << 20));
+        Self {
+            weights,
+            actions: narrow(prng.between(100, 300)),
+            depth: usize::try_from(prng.between(1, 24)).unwrap_or(1),
+            volumes,
+            thin,
+            pool_slots: if pool_may_fill {
+                prng.between(4, 200)
+            } else {
+                1 << 16
+            },
+            pool_may_fill,
+            journal_bytes: u64::from(segment_bytes) * prng.between(8, 16),
+            segment_bytes,
+            faults: if prng.once_in(5) {
+                vec![draw_fault(prng)]
+            } else {
+                Vec::new()
+            },
+            sync_failure: *prng
+                .pick(&[
+                    SyncFailure::Dropped,
+                    SyncFailure::Kept,
+                    SyncFailure::Latched,
+                ])
+                .unwrap_or(&SyncFailure::Dropped),
+            turns: *prng.pick(&[1, 4, 16]).unwrap_or(&4),
+        }
+    }
+}
+
+fn draw_fault(prng: &mut Prng) -> Fault {
+    let objects = [
+        ObjectKind::Home,
+        ObjectKind::Home,
+        ObjectKind::Segment,
+        ObjectKind::Pool,
+        ObjectKind::Checkpoint,
+    ];
+    let actions = [
+        ActionKind::Sync,
+        ActionKind::Sync,
+        ActionKind::Write,
+        ActionKind::Read,
+        ActionKind::Allocate,
+        ActionKind::Zero,
+        ActionKind::Create,
+    ];
+    let action = actions[prng.index(actions.len())];
+    let full = matches!(action, ActionKind::Write | ActionKind::Allocate) && prng.once_in(2);
+    Fault {
+        object: objects[prng.index(objects.len())],
+        action,
+        after: prng.below(60),
+        failure: if full {
+            IoFailure::NoSpace
+        } else {
+            IoFailure::Io(5)
+        },
+        strikes: if prng.once_in(3) {
+            Strikes::Forever
+        } else {
+            Strikes::Once
+        },
+    }
+}
+
+/// Draws what happens next.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    prng: Prng,
+    weights: [u32; KINDS],
+    names: u32,
+}
+
+impl Workload {
+    /// The workload of a plan.
+    pub fn new(plan: &Plan, prng: Prng) -> Self {
+        Self {
+            prng,
+            weights: plan.weights,
+            names: 0,
+        }
+    }
+
+    /// A name that nothing had.
+    pub fn name(&mut self, kind: &str) -> String {
+        self.names += 1;
+        format!("{kind}{}", self.names)
+    }
+
+    /// The next thing; none when nothing of the drawn kind is possible.
+    pub fn next(&mut self, directory: &Directory) -> Option<Move> {
+        let kind = self.prng.weighted(&self.weights);
+        match kind {
+            0..=5 => self.request(kind, directory),
+            6 => self.establish(directory).map(Move::Command),
+            7 => self.withdraw(directory).map(Move::Command),
+            8 => self.create_volume(directory).map(Move::Command),
+            9 => self.delete_volume(directory).map(Move::Command),
+            10 => Some(Move::Command(Command::CopyList { volume: None })),
+            11 => Some(Move::Command(Command::StoreDrain {})),
+            12 => self.pool(directory).map(Move::Command),
+            13 => Some(Move::Stop(Stop::Kill)),
+            14 => Some(Move::Stop(Stop::PowerCut)),
+            _ => Some(Move::Stop(Stop::Shutdown)),
+        }
+    }
+
+    fn request(&mut self, kind: usize, directory: &Directory) -> Option<Move> {
+        let usable: Vec<(&u32, &KnownVolume)> = directory
+            .volumes
+            .iter()
+            .filter(|(_, volume)| volume.usable)
+            .collect();
+        let (id, volume) = *self.prng.pick(&usable)?;
+        let range = self.range(volume.bytes);
+        let durable = self.prng.once_in(8);
+        let ask = match kind {
+            0 => Ask::Read(range),
+            1 => Ask::Write(range, durable),
+            2 => Ask::Flush,
+            3 => Ask::Trim(self.wide(range, volume.bytes), durable),
+            4 => {
+                let space = if self.prng.once_in(2) {
+                    ZeroSpace::Release
+                } else {
+                    ZeroSpace::Keep
+                };
+                Ask::Zeroes(self.wide(range, volume.bytes), space, durable)
+            }
+            _ => Ask::Status(self.wide(range, volume.bytes)),
+        };
+        Some(Move::Request { volume: *id, ask })
+    }
+
+    /// A place and a length, crowded so that requests meet; one in two hundred passes the end.
+    fn range(&mut self, size: u64) -> ByteRange {
+        let bytes = match self.prng.below(16) {
+            0..8 => 4096,
+            8 | 9 => 512 * self.prng.between(1, 8),
+            10 | 11 => self.prng.between(1, 5000),
+            12 | 13 => 4096 * self.prng.between(1, 16),
+            14 => self.prng.between(1, 70_000),
+            _ => self.prng.between(1, 131_072),
+        }
+        .min(size);
+        let unit = *self.prng.pick(&[4096, 4096, 4096, 512, 1]).unwrap_or(&4096);
+        let spread = if self.prng.once_in(2) {
+            size.min(128 << 10)
+        } else {
+            size
+        };
+        let start = self.prng.below(spread) / unit * unit;
+        let past_end = self.prng.once_in(200);
+        let start = if past_end {
+            start
+        } else {
+            start.min(size - bytes)
+        };
+        ByteRange {
+            start,
+            end: start + bytes,
+        }
+    }
+
+    /// Trims and zeroes are sometimes long.
+    fn wide(&mut self, range: ByteRange, size: u64) -> ByteRange {
+        if range.start < size && self.prng.once_in(4) {
+            ByteRange {
+                start: range.start,
+                end: self.prng.between(range.start, size),
+            }
+        } else {
+            range
+        }
+    }
+
+    fn establish(&mut self, directory: &Directory) -> Option<Command> {
+        let all: Vec<&KnownVolume> = directory
+            .volumes
+            .values()
+            .filter(|volume| volume.usable)
+            .collect();
+        let full: Vec<&KnownVolume> = all
+            .iter()
+            .copied()
+            .filter(|volume| volume.pool.is_none())
+            .collect();
+        let source = *self.prng.pick(&full)?;
+        let odd = self.prng.once_in(16);
+        let fits = |volume: &&KnownVolume| {
+            odd || volume.bytes >= source.bytes && volume.name != source.name
+        };
+        let thin: Vec<&KnownVolume> = all
+            .iter()
+            .copied()
+            .filter(|volume| volume.pool.is_some())
+            .filter(fits)
+            .collect();
+        let same_kind: Vec<&KnownVolume> = full.iter().copied().filter(fits).collect();
+        if !thin.is_empty() && (same_kind.is_empty() || self.prng.once_in(2)) {
+            let target = *self.prng.pick(&thin)?;
+            return Some(self.spec(
+                vec![pair(source, target, Vec::new())],
+                CopyMode::Nocopy,
+                !odd,
+            ));
+        }
+        let mode = if self.prng.once_in(2) {
+            CopyMode::Copy
+        } else {
+            CopyMode::Nocopy
+        };
+        if !same_kind.is_empty() && self.prng.once_in(2) {
+            let target = *self.prng.pick(&same_kind)?;
+            return Some(self.spec(vec![pair(source, target, Vec::new())], mode, odd));
+        }
+        let target = *self.prng.pick(&full)?;
+        let extents = (0..self.prng.between(1, 3))
+            .map(|_| self.extent(source, target))
+            .collect();
+        Some(self.spec(vec![pair(source, target, extents)], mode, odd))
+    }
+
+    fn extent(&mut self, source: &KnownVolume, target: &KnownVolume) -> ExtentSpec {
+        let (from, to) = (
+            source.bytes / source.track_bytes,
+            target.bytes / target.track_bytes,
+        );
+        let tracks = self.prng.between(1, from.min(to));
+        ExtentSpec {
+            source_track: narrow(self.prng.below(from - tracks + 1)),
+            target_track: narrow(self.prng.below(to - tracks + 1)),
+            tracks: narrow(tracks),
+        }
+    }
+
+    fn spec(&mut self, mut pairs: Vec<PairSpec>, mode: CopyMode, space_efficient: bool) -> Command {
+        if self.prng.once_in(100) {
+            "nobody".clone_into(&mut pairs[0].source);
+        }
+        Command::CopyEstablish(EstablishSpec {
+            pairs,
+            mode,
+            space_efficient,
+        })
+    }
+
+    fn withdraw(&mut self, directory: &Directory) -> Option<Command> {
+        let copies: Vec<u32> = directory.copies.keys().copied().collect();
+        let id = *self.prng.pick(&copies)?;
+        let pair = directory.copies.get(&id)?.pair;
+        let name = |volume: u32| {
+            directory
+                .volumes
+                .get(&volume)
+                .map(|known| known.name.clone())
+        };
+        let selector = match self.prng.below(8) {
+            0 => CopySelector::Source(name(pair.source)?),
+            1 | 2 => CopySelector::Target(name(pair.target)?),
+            _ => CopySelector::Id(RelationshipId(id)),
+        };
+        Some(Command::CopyWithdraw(selector))
+    }
+
+    fn create_volume(&mut self, directory: &Directory) -> Option<Command> {
+        if directory.volumes.len() >= VOLUMES_MAX {
+            return None;
+        }
+        let volumes: Vec<&KnownVolume> = directory.volumes.values().collect();
+        let like = self.prng.pick(&volumes)?.bytes;
+        let pools: Vec<&String> = directory.pools.keys().collect();
+        let thin = if self.prng.once_in(2) {
+            self.prng.pick(&pools).map(|name| (*name).clone())
+        } else {
+            None
+        };
+        Some(volume(self.name("volume"), like, thin))
+    }
+
+    fn delete_volume(&mut self, directory: &Directory) -> Option<Command> {
+        let volumes: Vec<&KnownVolume> = directory
+            .volumes
+            .values()
+            .filter(|known| known.usable)
+            .collect();
+        let name = self.prng.pick(&volumes)?.name.clone();
+        (volumes.len() > 2).then_some(Command::VolumeDelete { name })
+    }
+
+    fn pool(&mut self, directory: &Directory) -> Option<Command> {
+        let names: Vec<&String> = directory.pools.keys().collect();
+        if names.len() > 1 && self.prng.once_in(2) {
+            let name = (*self.prng.pick(&names)?).clone();
+            return Some(Command::PoolDelete { name });
+        }
+        let name = self.name("pool");
+        (names.len() < 3).then_some(Command::PoolCreate {
+            name,
+            capacity_bytes: 64 << 20,
+        })
+    }
+}
+
+/// The command that makes a volume.
+pub(super) fn volume(name: String, bytes: u64, thin: Option<String>) -> Command {
+    Command::VolumeCreate(VolumeSpec {
+        name,
+        size_bytes: Some(bytes),
+        cylinders: None,
+        volume_type: VolumeType::Fb,
+        device: None,
+        thin,
+    })
+}
+
+fn pair(source: &KnownVolume, target: &KnownVolume, extents: Vec<ExtentSpec>) -> PairSpec {
+    PairSpec {
+        source: source.name.clone(),
+        target: target.name.clone(),
+        extents,
+    }
+}
+
+/// Small numbers of a plan.
+fn narrow(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
