@@ -1,1 +1,2 @@
 //! NBD server of Flashtrack.
+pub mod worker;
