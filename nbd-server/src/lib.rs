@@ -1,2 +1,14 @@
 //! NBD server of Flashtrack.
+//!
+//! `worker` owns the store, in a thread of its own. Everything around it is here and runs on the main
+//! thread: `config`, `log`, `listen` (NBD), `control` (administration), `metrics`, `shutdown`.
+
+pub mod config;
+pub mod control;
+mod http;
+pub mod listen;
+pub mod log;
+pub mod metrics;
+pub mod shutdown;
+pub mod unix_socket;
 pub mod worker;
