@@ -1,0 +1,185 @@
+//! A server of this build on a store of its own, and the command line that speaks to it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::error::{Outcome, TaskError};
+use crate::namespace;
+use crate::process;
+
+/// Starting and stopping take less, or something hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Builds both programs with optimisation.
+pub(crate) fn build() -> Outcome {
+    process::visible(Command::new("cargo").args([
+        "build",
+        "--release",
+        "--package=flashtrack-nbd-server",
+        "--package=flashtrack-tools",
+    ]))
+}
+
+/// A running `flashtrackd`.
+pub(crate) struct Server {
+    child: Child,
+    nbd: SocketAddr,
+    metrics: SocketAddr,
+    control: PathBuf,
+    command_line: PathBuf,
+}
+
+impl Server {
+    /// Starts the release build on the store in `folder`, listening for NBD on a free port of `address`.
+    ///
+    /// # Errors
+    /// It does not say that it is ready: with what it said.
+    pub(crate) fn start(folder: &Path, address: &str) -> Outcome<Self> {
+        let programs = namespace::target_folder()?.join("release");
+        let store = folder.join("store");
+        let log = folder.join("flashtrackd.log");
+        fs::create_dir_all(&store).map_err(TaskError::file(&store))?;
+        let errors = fs::File::create(&log).map_err(TaskError::file(&log))?;
+        let mut command = Command::new(programs.join("flashtrackd"));
+        command
+            .arg("--store")
+            .arg(&store)
+            .arg("--listen")
+            .arg(format!("{address}:0"));
+        command.args(["--metrics", "127.0.0.1:0"]);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .map_err(|source| process::start(&command, source))?;
+        let said = said_until_ready(&mut child);
+        let address_of = |name: &str| address_in(&said, name);
+        match (address_of("nbd"), address_of("metrics")) {
+            (Some(nbd), Some(metrics)) => Ok(Self {
+                child,
+                nbd,
+                metrics,
+                control: store.join("control.sock"),
+                command_line: programs.join("flashtrack"),
+            }),
+            _ => Err(TaskError::Failed {
+                command: process::shown(&command),
+                status: "not ready, or without the addresses it listens at".to_owned(),
+                output: format!("{said}\n{}", fs::read_to_string(&log).unwrap_or_default()),
+            }),
+        }
+    }
+
+    /// Address of the NBD export list.
+    pub(crate) fn nbd(&self) -> SocketAddr {
+        self.nbd
+    }
+
+    /// The export of `volume` as other programs name it.
+    pub(crate) fn uri(&self, volume: &str) -> String {
+        format!("nbd://{}/{volume}", self.nbd)
+    }
+
+    /// The command line with `words`, to be run in the reader's sight.
+    pub(crate) fn command_line(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.command_line);
+        command.arg("--control").arg(&self.control).args(words);
+        command
+    }
+
+    /// Runs the command line with `--json` and gives its answer.
+    ///
+    /// # Errors
+    /// The command is refused, or its answer is no JSON.
+    pub(crate) fn flashtrack(&self, words: &[&str]) -> Outcome<Value> {
+        let output = process::output(self.command_line(&["--json"]).args(words))?;
+        serde_json::from_str(&output).map_err(|error| {
+            let words = words.join(" ");
+            TaskError::Unexpected(format!(
+                "`flashtrack --json {words}`: {error} in {output:?}"
+            ))
+        })
+    }
+
+    /// What Prometheus would read now.
+    pub(crate) fn scrape(&self) -> Outcome<String> {
+        let name = PathBuf::from(format!("http://{}/metrics", self.metrics));
+        let mut text = String::new();
+        TcpStream::connect(self.metrics)
+            .and_then(|mut stream| {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.write_all(b"GET /metrics HTTP/1.0\r\nConnection: close\r\n\r\n")?;
+                stream.read_to_string(&mut text)
+            })
+            .map_err(TaskError::file(&name))?;
+        match text.split_once("\r\n\r\n") {
+            Some((_, body)) => Ok(body.to_owned()),
+            None => Err(TaskError::Unexpected(format!(
+                "no HTTP answer from {}",
+                name.display()
+            ))),
+        }
+    }
+
+    /// Most memory that the server ever had resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> Outcome<u64> {
+        let path = PathBuf::from(format!("/proc/{}/status", self.child.id()));
+        let status = fs::read_to_string(&path).map_err(TaskError::file(&path))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        let missing = || TaskError::Unexpected(format!("no VmHWM in {}", path.display()));
+        Ok(kib.ok_or_else(missing)? * 1024)
+    }
+
+    /// Asks the server to drain and end, and gives its exit code.
+    ///
+    /// # Errors
+    /// It is still there after half a minute.
+    pub(crate) fn stop(mut self) -> Outcome<Option<i32>> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)
+            .map_err(|error| TaskError::Unexpected(format!("cannot stop flashtrackd: {error}")))?;
+        let what = "draining flashtrackd";
+        process::ended_within(&mut self.child, PATIENCE.as_secs(), what).map(|status| status.code())
+    }
+}
+
+/// The lines up to `ready`, or up to the end of patience.
+fn said_until_ready(child: &mut Child) -> String {
+    let stdout = child
+        .stdout
+        .take()
+        .expect("the standard output was asked for as a pipe");
+    let (sender, lines) = channel();
+    // Goes on reading after `ready`, so that the server never writes to a closed pipe.
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let mut said = String::new();
+    while let Ok(line) = lines.recv_timeout(PATIENCE) {
+        if line.trim() == "ready" {
+            break;
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    said
+}
+
+/// The address in the first line of `said` that begins with `name`.
+fn address_in(said: &str, name: &str) -> Option<SocketAddr> {
+    let line = said.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace()
+        .find_map(|word| word.trim_start_matches("http://").parse().ok())
+}
