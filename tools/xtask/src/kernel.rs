@@ -95,10 +95,12 @@ impl Kernel {
                 user_mode_linux(&init, folder)
             }
         };
+        let log = folder.join("kernel.log");
+        let errors = fs::File::create(&log).map_err(TaskError::file(&log))?;
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(errors)
             .spawn()
             .map_err(|source| process::start(&command, source))?;
         let stdin = child
@@ -259,12 +261,14 @@ fn agent(work: &Path, scripts: &Path) -> String {
     )
 }
 
-/// What the guest runs as its first process.
+/// What the guest runs as its first process. `nosuid`: to a guest of an ordinary user, the host's root
+/// is somebody else, and a set-user-ID program such as `mount` would lose its rights by it.
 fn guest_init(agent: &Path) -> String {
     format!(
         "#!/bin/sh\n\
          export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run TMPDIR=/run\n\
-         mount -t proc proc /proc; mount -t sysfs sys /sys\n\
+         busybox mount -t proc proc /proc; busybox mount -o remount,nosuid /\n\
+         mount -t sysfs sys /sys\n\
          mount -t devtmpfs dev /dev 2>/dev/null; mount -t tmpfs run /run\n\
          stty -echo -onlcr; dmesg -n 1\n\
          ip link set lo up; ip addr add {TAP_GUEST}/30 dev vec0; ip link set vec0 up\n\

@@ -19,6 +19,8 @@ use crate::process;
 /// Starting and stopping take less, or something hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const CONTROL: &str = "control.sock";
+
 /// Builds both programs with optimisation.
 pub(crate) fn build() -> Outcome {
     process::visible(Command::new("cargo").args([
@@ -34,7 +36,7 @@ pub(crate) struct Server {
     child: Child,
     nbd: SocketAddr,
     metrics: SocketAddr,
-    control: PathBuf,
+    folder: PathBuf,
     command_line: PathBuf,
 }
 
@@ -45,17 +47,15 @@ impl Server {
     /// It does not say that it is ready: with what it said.
     pub(crate) fn start(folder: &Path, address: &str) -> Outcome<Self> {
         let programs = namespace::target_folder()?.join("release");
-        let store = folder.join("store");
         let log = folder.join("flashtrackd.log");
-        fs::create_dir_all(&store).map_err(TaskError::file(&store))?;
         let errors = fs::File::create(&log).map_err(TaskError::file(&log))?;
         let mut command = Command::new(programs.join("flashtrackd"));
+        // Relative to the folder: the path of a Unix socket has room for 107 characters only.
         command
-            .arg("--store")
-            .arg(&store)
-            .arg("--listen")
-            .arg(format!("{address}:0"));
-        command.args(["--metrics", "127.0.0.1:0"]);
+            .current_dir(folder)
+            .args(["--store", "store", "--control", CONTROL])
+            .args(["--listen", &format!("{address}:0")])
+            .args(["--metrics", "127.0.0.1:0"]);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -64,12 +64,12 @@ impl Server {
             .map_err(|source| process::start(&command, source))?;
         let said = said_until_ready(&mut child);
         let address_of = |name: &str| address_in(&said, name);
-        match (address_of("nbd"), address_of("metrics")) {
+        match (address_of("nbd tcp"), address_of("metrics")) {
             (Some(nbd), Some(metrics)) => Ok(Self {
                 child,
                 nbd,
                 metrics,
-                control: store.join("control.sock"),
+                folder: folder.to_owned(),
                 command_line: programs.join("flashtrack"),
             }),
             _ => Err(TaskError::Failed {
@@ -93,7 +93,10 @@ impl Server {
     /// The command line with `words`, to be run in the reader's sight.
     pub(crate) fn command_line(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.command_line);
-        command.arg("--control").arg(&self.control).args(words);
+        command
+            .current_dir(&self.folder)
+            .args(["--control", CONTROL])
+            .args(words);
         command
     }
 
@@ -177,9 +180,28 @@ fn said_until_ready(child: &mut Child) -> String {
     said
 }
 
-/// The address in the first line of `said` that begins with `name`.
+/// The address in the first line of `said` that begins with `name`, such as `nbd tcp 127.0.0.1:10809`.
 fn address_in(said: &str, name: &str) -> Option<SocketAddr> {
-    let line = said.lines().find(|line| line.starts_with(name))?;
-    line.split_whitespace()
-        .find_map(|word| word.trim_start_matches("http://").parse().ok())
+    let rest = said
+        .lines()
+        .find_map(|line| line.strip_prefix(name))?
+        .trim();
+    rest.trim_start_matches("http://")
+        .trim_end_matches("/metrics")
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address_in;
+
+    #[test]
+    fn addresses_are_found_in_what_the_server_says() {
+        let said = "nbd tcp 10.0.0.1:10809\nmetrics http://127.0.0.1:9810/metrics\n";
+
+        assert_eq!(address_in(said, "nbd tcp"), "10.0.0.1:10809".parse().ok());
+        assert_eq!(address_in(said, "metrics"), "127.0.0.1:9810".parse().ok());
+        assert_eq!(address_in(said, "control"), None);
+    }
 }
