@@ -79,7 +79,7 @@ impl Demo {
         let report = Report::new();
         report.step("Booting the kernel, starting flashtrackd on an empty store");
         let mut kernel = Kernel::start(driver, folder)?;
-        let server = Server::start(folder, driver.server_address())?;
+        let server = Server::start(folder, driver.server_address(), &[])?;
         println!(
             "           Linux {} ({}), NBD at {}",
             kernel.release()?,
@@ -144,8 +144,6 @@ impl Demo {
     }
 
     fn start_writing(&mut self) -> Outcome {
-        self.report
-            .step("fio writes to the source from now on, 4 KiB at random places");
         let fio = FIO.replace("/MOUNT", "source");
         // The file is laid out first, so that the copy is made among its overwrites.
         self.kernel.script(&format!(

@@ -5,7 +5,9 @@
 mod demo;
 mod error;
 mod files;
+mod http;
 mod kernel;
+mod monitoring;
 mod namespace;
 mod process;
 mod report;

@@ -1,8 +1,8 @@
 //! A server of this build on a store of its own, and the command line that speaks to it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::error::{Outcome, TaskError};
+use crate::http;
 use crate::namespace;
 use crate::process;
 
@@ -41,11 +42,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the release build on the store in `folder`, listening for NBD on a free port of `address`.
+    /// Starts the release build in `folder`, on its store there, listening for NBD on a free port of
+    /// `address`, with more `options`.
     ///
     /// # Errors
     /// It does not say that it is ready: with what it said.
-    pub(crate) fn start(folder: &Path, address: &str) -> Outcome<Self> {
+    pub(crate) fn start(folder: &Path, address: &str, options: &[&str]) -> Outcome<Self> {
         let programs = namespace::target_folder()?.join("release");
         let log = folder.join("flashtrackd.log");
         let errors = fs::File::create(&log).map_err(TaskError::file(&log))?;
@@ -55,7 +57,8 @@ impl Server {
             .current_dir(folder)
             .args(["--store", "store", "--control", CONTROL])
             .args(["--listen", &format!("{address}:0")])
-            .args(["--metrics", "127.0.0.1:0"]);
+            .args(["--metrics", "127.0.0.1:0"])
+            .args(options);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -63,21 +66,23 @@ impl Server {
             .spawn()
             .map_err(|source| process::start(&command, source))?;
         let said = said_until_ready(&mut child);
-        let address_of = |name: &str| address_in(&said, name);
-        match (address_of("nbd tcp"), address_of("metrics")) {
-            (Some(nbd), Some(metrics)) => Ok(Self {
-                child,
-                nbd,
-                metrics,
-                folder: folder.to_owned(),
-                command_line: programs.join("flashtrack"),
-            }),
-            _ => Err(TaskError::Failed {
+        let address = |name: &str| address_in(&said, name);
+        let (Some(nbd), Some(metrics)) = (address("nbd tcp"), address("metrics")) else {
+            end(&mut child);
+            return Err(TaskError::Failed {
                 command: process::shown(&command),
                 status: "not ready, or without the addresses it listens at".to_owned(),
                 output: format!("{said}\n{}", fs::read_to_string(&log).unwrap_or_default()),
-            }),
-        }
+            });
+        };
+        let (folder, command_line) = (folder.to_owned(), programs.join("flashtrack"));
+        Ok(Self {
+            child,
+            nbd,
+            metrics,
+            folder,
+            command_line,
+        })
     }
 
     /// Address of the NBD export list.
@@ -114,24 +119,14 @@ impl Server {
         })
     }
 
+    /// Address of the metrics.
+    pub(crate) fn metrics(&self) -> SocketAddr {
+        self.metrics
+    }
+
     /// What Prometheus would read now.
     pub(crate) fn scrape(&self) -> Outcome<String> {
-        let name = PathBuf::from(format!("http://{}/metrics", self.metrics));
-        let mut text = String::new();
-        TcpStream::connect(self.metrics)
-            .and_then(|mut stream| {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.write_all(b"GET /metrics HTTP/1.0\r\nConnection: close\r\n\r\n")?;
-                stream.read_to_string(&mut text)
-            })
-            .map_err(TaskError::file(&name))?;
-        match text.split_once("\r\n\r\n") {
-            Some((_, body)) => Ok(body.to_owned()),
-            None => Err(TaskError::Unexpected(format!(
-                "no HTTP answer from {}",
-                name.display()
-            ))),
-        }
+        http::get(self.metrics, "/metrics")
     }
 
     /// Most memory that the server ever had resident, in bytes.
@@ -154,6 +149,19 @@ impl Server {
         let what = "draining flashtrackd";
         process::ended_within(&mut self.child, PATIENCE.as_secs(), what).map(|status| status.code())
     }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Ends a server that may have ended already.
+fn end(child: &mut Child) {
+    // Both fail only when it is gone.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// The lines up to `ready`, or up to the end of patience.

@@ -37,6 +37,7 @@ pub(crate) const TESTS: &[Tool] = &[
     tool("qemu-img", "qemu-utils"),
     tool("promtool", "prometheus"),
     tool("prometheus", "prometheus"),
+    tool("systemd-analyze", "systemd"),
 ];
 
 /// Installs everything that any task uses.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::demo;
 use crate::error::{Outcome, TaskError};
 use crate::kernel::Driver;
+use crate::monitoring;
 use crate::process;
 use crate::report;
 use crate::setup;
@@ -52,10 +53,6 @@ const ALWAYS: &[Step] = &[
         action: |_| documentation(),
     },
     Step {
-        name: "deploy files",
-        action: |_| deploy_files(),
-    },
-    Step {
         name: "tests",
         action: tests,
     },
@@ -65,6 +62,10 @@ const QUICK: &[Step] = &[Step {
     action: |tally| simulator(SEEDS_QUICK, tally),
 }];
 const FULL: &[Step] = &[
+    Step {
+        name: "monitoring",
+        action: |_| monitoring::run(),
+    },
     Step {
         name: "simulator",
         action: |tally| simulator(SEEDS, tally),
@@ -200,19 +201,6 @@ fn kills(tally: &mut Tally) -> Outcome {
         .args(["--test=kill_and_restart"])
         .env("FLASHTRACK_KILLS", KILLS.to_string());
     counted(&mut command, tally)
-}
-
-fn deploy_files() -> Outcome {
-    process::visible(Command::new("promtool").args([
-        "check",
-        "config",
-        "deploy/prometheus/prometheus.yml",
-    ]))?;
-    process::visible(Command::new("promtool").args([
-        "check",
-        "rules",
-        "deploy/prometheus/alerts.yml",
-    ]))
 }
 
 fn counted(command: &mut Command, tally: &mut Tally) -> Outcome {
