@@ -1,0 +1,145 @@
+//! Debian packages and Rust components that the tasks use: installs what is missing, saying so.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+use crate::error::{Outcome, TaskError};
+use crate::process;
+
+/// A program that a task runs, and the Debian package that has it.
+pub(crate) struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, package }
+}
+
+/// What a run with a real kernel needs, the kernel itself apart.
+pub(crate) const KERNEL_RUN: &[Tool] = &[
+    tool("nbd-client", "nbd-client"),
+    tool("nbdcopy", "libnbd-bin"),
+    tool("fio", "fio"),
+    tool("mkfs.ext4", "e2fsprogs"),
+    tool("busybox", "busybox"),
+    tool("ip", "iproute2"),
+    tool("unshare", "util-linux"),
+];
+/// A Linux kernel that runs as a process, for hosts without an nbd driver.
+pub(crate) const USER_MODE_LINUX: &[Tool] = &[tool("linux.uml", "user-mode-linux")];
+/// What the tests compare with or check by.
+pub(crate) const TESTS: &[Tool] = &[
+    tool("nbdinfo", "libnbd-bin"),
+    tool("nbdkit", "nbdkit"),
+    tool("qemu-nbd", "qemu-utils"),
+    tool("qemu-img", "qemu-utils"),
+    tool("promtool", "prometheus"),
+    tool("prometheus", "prometheus"),
+    tool("systemd-analyze", "systemd"),
+];
+
+/// Installs everything that any task uses.
+pub(crate) fn everything() -> Outcome {
+    for tools in [KERNEL_RUN, USER_MODE_LINUX, TESTS] {
+        packages(tools)?;
+    }
+    rust_components()?;
+    println!("Everything that the tasks use is installed.");
+    Ok(())
+}
+
+/// Installs the packages of those `tools` that are not there.
+///
+/// # Errors
+/// They cannot be installed: says which are missing and how to get them.
+pub(crate) fn packages(tools: &[Tool]) -> Outcome {
+    let mut missing: Vec<&str> = tools
+        .iter()
+        .filter(|tool| !installed(tool.program))
+        .map(|tool| tool.package)
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("Installing Debian packages: {}", missing.join(" "));
+    let result = apt_get(&["update", "-q"]).and_then(|()| {
+        let mut words = vec!["install", "-q", "-y", "--no-install-recommends"];
+        words.extend(&missing);
+        apt_get(&words)
+    });
+    let absent: Vec<&str> = tools
+        .iter()
+        .map(|tool| tool.program)
+        .filter(|program| !installed(program))
+        .collect();
+    match result {
+        Ok(()) if absent.is_empty() => Ok(()),
+        outcome => {
+            let reason = outcome
+                .err()
+                .map(|error| format!(" ({error})"))
+                .unwrap_or_default();
+            Err(TaskError::Missing {
+                missing: absent.join(", "),
+                help: format!(
+                    "Install as root: apt-get install --no-install-recommends {}{reason}",
+                    missing.join(" ")
+                ),
+            })
+        }
+    }
+}
+
+/// Installs rustfmt and clippy for the toolchain in use.
+///
+/// # Errors
+/// They are missing and `rustup` cannot add them.
+pub(crate) fn rust_components() -> Outcome {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if process::output(Command::new("cargo").args([subcommand, "--version"])).is_ok() {
+            continue;
+        }
+        println!("Installing the Rust component {component}");
+        process::visible(Command::new("rustup").args(["component", "add", component])).map_err(
+            |error| TaskError::Missing {
+                missing: component.to_owned(),
+                help: format!("Install it: rustup component add {component} ({error})"),
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// True when `program` is on the path, or where Debian keeps the administrator's programs.
+pub(crate) fn installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<_> = env::split_paths(&path).collect();
+    folders.extend(["/usr/sbin", "/sbin"].map(Into::into));
+    folders.iter().any(|folder| folder.join(program).exists())
+}
+
+fn apt_get(words: &[&str]) -> Outcome {
+    if !installed("apt-get") {
+        return Err(TaskError::Unexpected(
+            "this is not Debian: there is no apt-get".to_owned(),
+        ));
+    }
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new("apt-get")
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+        sudo
+    };
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(words);
+    process::visible(&mut command)
+}
+
+/// True when `path` is there, for optional parts of the system such as `/dev/shm`.
+pub(crate) fn present(path: &str) -> bool {
+    Path::new(path).exists()
+}
