@@ -34,4 +34,6 @@ pub const ENDED_REMEMBERED: usize = 1024;
 const _: () = assert!(VOLUME_BYTES_MAX / BLOCK_BYTES <= u32::MAX as u64);
 const _: () = assert!((TRACK_BYTES_FB as u64).is_multiple_of(BLOCK_BYTES));
 const _: () = assert!((TRACK_BYTES_3390 as u64).is_multiple_of(BLOCK_BYTES));
-const _: () = assert!(FRAME_DATA_MAX.is_multiple_of(BLOCK_BYTES) && FRAME_ZERO_MAX.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(
+    FRAME_DATA_MAX.is_multiple_of(BLOCK_BYTES) && FRAME_ZERO_MAX.is_multiple_of(BLOCK_BYTES)
+);

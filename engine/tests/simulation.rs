@@ -18,7 +18,10 @@ fn run_loudly(seed: u64) -> Summary {
             std::panic::catch_unwind(|| run(seed, config)).ok().and_then(Result::err);
         panic!(
             "{}\nrepeat with FLASHTRACK_SIM_BASE={seed} FLASHTRACK_SIM_SEEDS=1",
-            failure.map_or_else(|| format!("seed {seed} panics, see above"), |failure| failure.to_string())
+            failure.map_or_else(
+                || format!("seed {seed} panics, see above"),
+                |failure| failure.to_string()
+            )
         );
     };
     summary

@@ -376,7 +376,9 @@ impl Engine {
         self.copier.uncommitted_bytes = 0;
         let barrier = self.barrier(Then::CopyCommit);
         for (id, _) in &runs {
-            if let Some(target) = self.state.relationships.get(id).map(|known| known.pair.target) {
+            if let Some(target) = self.state.relationships.get(id).map(|known| known.pair.target)
+                && !breaks!(self, SkipTargetSyncBeforeCopied)
+            {
                 self.join_object(barrier, Object::Home(target));
             }
         }

@@ -184,13 +184,17 @@ impl Engine {
             }
             BatchStep::Copying => {
                 for &object in &batch.written {
-                    self.join_object(barrier, object);
+                    if !breaks!(self, SkipPoolSyncBeforePreserved) {
+                        self.join_object(barrier, object);
+                    }
                 }
                 BatchStep::SyncingCopies
             }
             BatchStep::SyncingCopies => {
                 self.record_copies(&mut batch);
-                self.join_journal(barrier, self.journal.end());
+                if !breaks!(self, HomeBeforeCopyRecorded) {
+                    self.join_journal(barrier, self.journal.end());
+                }
                 BatchStep::Recording
             }
             BatchStep::Recording => {
@@ -204,7 +208,9 @@ impl Engine {
             }
             BatchStep::Writing => {
                 for &object in &batch.written {
-                    self.join_object(barrier, object);
+                    if !breaks!(self, ReleaseBeforeHomeSync) {
+                        self.join_object(barrier, object);
+                    }
                 }
                 BatchStep::SyncingHomes
             }

@@ -57,7 +57,9 @@ impl Engine {
         let record = Record::Established { at, relationships: plan };
         self.record_command(id, record, Recorded::Established(ids.clone()));
         let ready = self.barrier(Then::Ready(ids));
-        self.join_grace(ready);
+        if !breaks!(self, TargetReadIgnoresInFlightWrites) {
+            self.join_grace(ready);
+        }
         self.join_journal(ready, self.journal.end());
         self.release(ready, Ok(()));
     }

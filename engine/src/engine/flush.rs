@@ -24,9 +24,16 @@ impl Engine {
             return;
         }
         let barrier = self.barrier(Then::Finish(Finish::Host(host)));
-        self.join_journal(barrier, self.journal.written());
+        if !breaks!(self, FlushSkipsJournalSync) {
+            self.join_journal(barrier, self.journal.written());
+        }
         for object in self.objects_behind(host.volume) {
-            self.join_object(barrier, object);
+            let own = object == Object::Home(host.volume) || matches!(object, Object::Pool(_));
+            let skipped = breaks!(self, FlushSkipsHomeSync) && own
+                || breaks!(self, FlushOfTargetSkipsSource) && !own;
+            if !skipped {
+                self.join_object(barrier, object);
+            }
         }
         self.release(barrier, Ok(()));
     }

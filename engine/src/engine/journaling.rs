@@ -99,6 +99,17 @@ impl Engine {
         let appended = self.journal.append_record(&bytes);
         self.journaling.appended(self.now);
         let (end, seq) = (appended.end, appended.seq);
+        if breaks!(self, WithdrawFreesBeforeDurable) && matches!(record, Record::Ended { .. }) {
+            let effects = self.state.apply(seq, &record);
+            self.carry_out_effects(effects);
+        }
+        let mut barrier = barrier;
+        if breaks!(self, AnswerEstablishBeforeDurable)
+            && matches!(record, Record::Established { .. })
+            && let Some(barrier) = barrier.take()
+        {
+            self.release(barrier, Ok(()));
+        }
         if matches!(record, Record::Established { .. }) {
             let effects = self.state.apply(seq, &record);
             self.carry_out_effects(effects);
@@ -111,6 +122,9 @@ impl Engine {
     /// What applying a record sets free goes back: credits at once, slots after reads have ended (rule O8).
     fn carry_out_effects(&mut self, effects: Effects) {
         for superseded in effects.superseded {
+            if breaks!(self, EstablishKeepsOlderTargetVersions) {
+                continue;
+            }
             self.stage.supersede(superseded.volume, superseded.range, superseded.before);
         }
         for (pool, credits) in effects.credits {
@@ -118,7 +132,9 @@ impl Engine {
                 pool.allocator.return_credits(credits);
             }
         }
-        if !effects.slots.is_empty() {
+        if !effects.slots.is_empty() && breaks!(self, ReuseSlotBeforeReadsEnd) {
+            self.punch_slots(effects.slots);
+        } else if !effects.slots.is_empty() {
             self.after_grace(Then::Punch(effects.slots));
         }
     }
@@ -173,7 +189,8 @@ impl Engine {
         let due = self
             .journaling
             .unsynced_since_us
-            .is_some_and(|since| self.now.monotonic_us >= since + limits::UNSYNCED_AGE_MAX_US);
+            .is_some_and(|since| self.now.monotonic_us >= since + limits::UNSYNCED_AGE_MAX_US)
+            && !breaks!(self, NeverSyncByItself);
         let wanted = due
             || !self.journal_waiters.is_empty()
             || !self.journaling.records.is_empty()
@@ -212,7 +229,9 @@ impl Engine {
 
     /// One segment of the sync under way has answered.
     pub(super) fn journal_synced(&mut self, result: Result<Outcome, IoFailure>) {
-        if let Err(failure) = result {
+        if let Err(failure) = result
+            && !breaks!(self, BelieveRetriedSync)
+        {
             self.journaling.sync_failed = true;
             self.stop_writes(&format!("a sync of the journal failed: {failure}"));
         }

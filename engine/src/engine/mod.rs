@@ -14,6 +14,20 @@
 //!   the destage batch under way.
 //! - E3 Every operation that uses a place found by the lookup holds a ticket until it completes.
 
+/// True when the simulator has told the engine to break that rule, to see whether the tests notice.
+#[cfg(feature = "sim")]
+macro_rules! breaks {
+    ($engine:expr, $rule:ident) => {
+        $engine.mutation == Some(crate::sim::mutation::Mutation::$rule)
+    };
+}
+#[cfg(not(feature = "sim"))]
+macro_rules! breaks {
+    ($engine:expr, $rule:ident) => {
+        $engine.breaks_a_rule()
+    };
+}
+
 mod barrier;
 mod checkpointing;
 mod commands;
@@ -52,6 +66,9 @@ use barrier::{Barrier, BarrierId, Then};
 #[derive(Debug)]
 pub struct Engine {
     header: StoreHeader,
+    /// A rule that is broken on purpose.
+    #[cfg(feature = "sim")]
+    mutation: Option<crate::sim::mutation::Mutation>,
     state: State,
     stage: Stage,
     journal: Journal,
@@ -252,6 +269,12 @@ impl Engine {
             Then::Remove(object) => self.remove_object(object),
             Then::Nothing => {}
         }
+    }
+
+    /// Outside the simulator no rule is ever broken.
+    #[cfg(not(feature = "sim"))]
+    fn breaks_a_rule(&self) -> bool {
+        false
     }
 
     /// Enters the state in which no write succeeds until the store is reopened (rule O9).

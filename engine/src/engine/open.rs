@@ -30,11 +30,21 @@ pub struct OpenOptions {
     pub segment_bytes: u32,
     /// Random bytes, for the identity of a new store.
     pub entropy: [u8; 32],
+    /// A rule that is broken on purpose.
+    #[cfg(feature = "sim")]
+    pub mutation: Option<crate::sim::mutation::Mutation>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { create: true, journal_bytes: 1 << 30, segment_bytes: 16 << 20, entropy: [0; 32] }
+        Self {
+            create: true,
+            journal_bytes: 1 << 30,
+            segment_bytes: 16 << 20,
+            entropy: [0; 32],
+            #[cfg(feature = "sim")]
+            mutation: None,
+        }
     }
 }
 
@@ -102,6 +112,10 @@ impl Engine {
         let (state, stage) = replay(&recovered)?;
         check_objects(storage, &state)?;
         let mut engine = Self::assemble(recovered, state, stage, now);
+        #[cfg(feature = "sim")]
+        {
+            engine.mutation = options.mutation;
+        }
         engine.take_credits_again();
         for (&id, relationship) in &engine.state.relationships {
             if relationship.pool.is_none() {
@@ -118,6 +132,8 @@ impl Engine {
         let replay_from = recovered.journal.durable();
         Self {
             header: recovered.header,
+            #[cfg(feature = "sim")]
+            mutation: None,
             state,
             stage,
             journal: recovered.journal,

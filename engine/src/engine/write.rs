@@ -197,7 +197,7 @@ impl Engine {
             return false;
         };
         let blocks = range.blocks();
-        if self.stage.touches(id, blocks.clone()) {
+        if self.stage.touches(id, blocks.clone()) && !breaks!(self, DirectWritePastLiveFrame) {
             return false;
         }
         if let Backing::Thin(thin) = &volume.backing
@@ -382,7 +382,9 @@ impl Engine {
             self.finish(finish, Err(error));
             return;
         }
-        self.take_preserve_credits(change.volume, change.range);
+        if !breaks!(self, FailedRecordAfterFrame) {
+            self.take_preserve_credits(change.volume, change.range);
+        }
         self.stats.staged_writes += 1;
         let ticket = self.tickets.take();
         let step = match change.bytes {
@@ -414,6 +416,9 @@ impl Engine {
             let last = if is_last { last.take() } else { None };
             self.journaling.unwritten.push_back(Unwritten { frame, end: appended.end, last });
             at = end;
+        }
+        if breaks!(self, FailedRecordAfterFrame) {
+            self.take_preserve_credits(change.volume, change.range);
         }
         self.journaling.appended(self.now);
         self.destager.host_wrote(self.now);
