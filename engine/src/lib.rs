@@ -14,6 +14,8 @@ pub mod limits;
 pub mod lookup;
 pub mod map;
 pub mod request;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod slab;
 pub mod stage;
 pub mod state;

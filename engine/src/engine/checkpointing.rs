@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::barrier::Then;
 use super::ops::Pending;
+use crate::io::Object;
 use crate::journal::{CheckpointSlots, CheckpointWriter};
 use crate::request::RequestError;
 use crate::stage::{Content, Stage, Version};
@@ -96,8 +97,14 @@ impl Engine {
         self.journal.room_for_records() >= 2 * self.journal.payload_max()
     }
 
-    /// A last checkpoint before the store is closed.
+    /// Syncs what took direct writes, and a last checkpoint, before the store is closed.
     pub(super) fn begin_closing(&mut self) {
+        let objects: Vec<Object> = self.syncs.keys().copied().collect();
+        let barrier = self.barrier(Then::Nothing);
+        for object in objects {
+            self.join_object(barrier, object);
+        }
+        self.release(barrier, Ok(()));
         self.append_last_watermark();
         if self.checkpointer.replay_from < self.journal.durable() {
             self.begin_checkpoint();

@@ -424,6 +424,8 @@ impl World {
         }
         self.command(Command::StoreDrain {});
         self.quiet()?;
+        // Slots come back when they are punched, which nobody waits for.
+        self.until(|world| world.disk.in_flight() == 0)?;
         self.command(Command::PoolList {});
         self.quiet()?;
         self.stop(Stop::Shutdown)?;
