@@ -261,7 +261,7 @@ impl Engine {
         self.apply_deferred();
         let (over, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.journal_waiters)
             .into_iter()
-            .partition(|(at, _)| *at <= durable);
+            .partition(|(at, _)| *at <= durable || breaks!(self, FlushJoinsOlderSync));
         self.journal_waiters = waiting;
         for (_, barrier) in over {
             self.release(barrier, Ok(()));

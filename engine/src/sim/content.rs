@@ -91,10 +91,7 @@ impl Version {
 
     /// A version that nobody doubts.
     pub(super) fn settled(value: Value, now: Time) -> Self {
-        Self {
-            completed: now,
-            ..Self::begun(0, value, Effect::Certain, now)
-        }
+        Self { completed: now, ..Self::begun(0, value, Effect::Certain, now) }
     }
 }
 
@@ -102,33 +99,17 @@ impl Content {
     /// `bytes` durable zeroes.
     pub(super) fn zeroes(bytes: u64) -> Self {
         let versions = vec![Version::settled(Value::Zero, 0)];
-        Self {
-            spans: BTreeMap::from([(
-                0,
-                Span {
-                    end: bytes,
-                    versions,
-                },
-            )]),
-        }
+        Self { spans: BTreeMap::from([(0, Span { end: bytes, versions })]) }
     }
 
     /// The spans that overlap `range`, cut to it: their versions and their part of it.
     pub(super) fn spans(&self, range: ByteRange) -> impl Iterator<Item = (ByteRange, &[Version])> {
-        let first = self
-            .spans
-            .range(..=range.start)
-            .next_back()
-            .map_or(range.start, |(start, _)| *start);
-        self.spans
-            .range(first..range.end.max(first))
-            .filter_map(move |(start, span)| {
-                let part = ByteRange {
-                    start: range.start.max(*start),
-                    end: range.end.min(span.end),
-                };
-                (part.start < part.end).then_some((part, span.versions.as_slice()))
-            })
+        let first =
+            self.spans.range(..=range.start).next_back().map_or(range.start, |(start, _)| *start);
+        self.spans.range(first..range.end.max(first)).filter_map(move |(start, span)| {
+            let part = ByteRange { start: range.start.max(*start), end: range.end.min(span.end) };
+            (part.start < part.end).then_some((part, span.versions.as_slice()))
+        })
     }
 
     /// Calls `change` with the versions of every span of `range`.
@@ -166,10 +147,7 @@ impl Content {
                 return;
             }
             let invoked = done.invoked;
-            for older in versions
-                .iter_mut()
-                .filter(|version| version.completed < invoked)
-            {
+            for older in versions.iter_mut().filter(|version| version.completed < invoked) {
                 older.superseded = older.superseded.min(now);
                 if durable {
                     older.gone = older.gone.min(now);
@@ -181,10 +159,7 @@ impl Content {
     /// Version `number` failed at `now`: it may have taken effect before, not after.
     pub(super) fn doubt(&mut self, range: ByteRange, number: u32, now: Time) {
         self.for_each(range, |versions| {
-            for failed in versions
-                .iter_mut()
-                .filter(|version| version.number == number)
-            {
+            for failed in versions.iter_mut().filter(|version| version.number == number) {
                 failed.completed = now;
                 failed.effect = Effect::Possible;
             }
@@ -206,10 +181,7 @@ impl Content {
                 .filter(|version| version.effect == Effect::Certain && version.completed < flushed)
                 .map(|version| version.invoked)
                 .max();
-            for older in versions
-                .iter_mut()
-                .filter(|version| Some(version.completed) < latest)
-            {
+            for older in versions.iter_mut().filter(|version| Some(version.completed) < latest) {
                 older.gone = older.gone.min(now);
             }
         });
@@ -218,10 +190,7 @@ impl Content {
     /// A crash at `now` ends what is in flight, done or not.
     pub(super) fn crash(&mut self, now: Time) {
         self.for_all(|versions| {
-            for interrupted in versions
-                .iter_mut()
-                .filter(|version| version.completed == NEVER)
-            {
+            for interrupted in versions.iter_mut().filter(|version| version.completed == NEVER) {
                 interrupted.completed = now;
                 interrupted.effect = Effect::Possible;
             }
@@ -239,42 +208,21 @@ impl Content {
     pub(super) fn settle(&mut self, range: ByteRange, version: Version) {
         self.cut(range.start);
         self.cut(range.end);
-        let inner: Vec<u64> = self
-            .spans
-            .range(range.start..range.end)
-            .map(|(start, _)| *start)
-            .collect();
+        let inner: Vec<u64> =
+            self.spans.range(range.start..range.end).map(|(start, _)| *start).collect();
         for start in inner {
             self.spans.remove(&start);
         }
-        self.spans.insert(
-            range.start,
-            Span {
-                end: range.end,
-                versions: vec![version],
-            },
-        );
+        self.spans.insert(range.start, Span { end: range.end, versions: vec![version] });
     }
 
     /// The part `range`, with the versions that `keep` keeps.
     pub(super) fn part(&self, range: ByteRange, keep: impl Fn(&Version) -> bool) -> Self {
         let spans = self.spans(range).map(|(part, versions)| {
-            let versions = versions
-                .iter()
-                .filter(|version| keep(version))
-                .copied()
-                .collect();
-            (
-                part.start,
-                Span {
-                    end: part.end,
-                    versions,
-                },
-            )
+            let versions = versions.iter().filter(|version| keep(version)).copied().collect();
+            (part.start, Span { end: part.end, versions })
         });
-        Self {
-            spans: spans.collect(),
-        }
+        Self { spans: spans.collect() }
     }
 
     /// Makes a border between spans at `at`.
@@ -282,10 +230,7 @@ impl Content {
         if let Some((_, span)) = self.spans.range_mut(..at).next_back()
             && span.end > at
         {
-            let upper = Span {
-                end: span.end,
-                versions: span.versions.clone(),
-            };
+            let upper = Span { end: span.end, versions: span.versions.clone() };
             span.end = at;
             self.spans.insert(at, upper);
         }

@@ -8,8 +8,8 @@ use super::judge::{Asked, Commanded};
 use super::model::View;
 use super::workload::Stop;
 use super::world::World;
-use crate::admin::{Command, CommandId, CopyMode, CopyReport, PoolReport, Report, VolumeReport};
 use crate::Engine;
+use crate::admin::{Command, CommandId, CopyMode, CopyReport, PoolReport, Report, VolumeReport};
 use crate::io::Object;
 use crate::request::{Request, RequestAction, RequestId};
 use crate::units::{ByteRange, VolumeId};
@@ -51,10 +51,7 @@ impl World {
             ));
         }
         if self.disk.in_flight() > 0 {
-            return Err(format!(
-                "shut down with {} operations in flight",
-                self.disk.in_flight()
-            ));
+            return Err(format!("shut down with {} operations in flight", self.disk.in_flight()));
         }
         Ok(())
     }
@@ -85,12 +82,8 @@ impl World {
     fn judge_homes(&mut self) -> Result<(), String> {
         let since = self.model.begin_read();
         self.model.end_read(since);
-        let is_target = |volume: u32| {
-            self.directory
-                .copies
-                .values()
-                .any(|copy| copy.pair.target == volume)
-        };
+        let is_target =
+            |volume: u32| self.directory.copies.values().any(|copy| copy.pair.target == volume);
         let full: Vec<(u32, u64)> = self
             .directory
             .volumes
@@ -122,11 +115,7 @@ impl World {
         }
         self.reconcile(interrupted)?;
         let since = self.model.begin_read();
-        let view = if power_cut {
-            View::AfterPowerCut
-        } else {
-            self.view(since)
-        };
+        let view = if power_cut { View::AfterPowerCut } else { self.view(since) };
         self.settle_all(view)?;
         self.model.end_read(since);
         Ok(())
@@ -202,9 +191,7 @@ impl World {
             });
             let may_fill =
                 may_fill.ok_or_else(|| format!("pool {} came from nowhere", pool.name))?;
-            self.directory
-                .pools
-                .insert(pool.name.clone(), KnownPool { may_fill });
+            self.directory.pools.insert(pool.name.clone(), KnownPool { may_fill });
         }
         let deleted = |name: &String| {
             interrupted.iter().any(
@@ -212,11 +199,7 @@ impl World {
             )
         };
         let listed = |name: &String| pools.iter().any(|pool| pool.name == *name);
-        if let Some(lost) = self
-            .directory
-            .pools
-            .keys()
-            .find(|name| !listed(name) && !deleted(name))
+        if let Some(lost) = self.directory.pools.keys().find(|name| !listed(name) && !deleted(name))
         {
             return Err(format!("pool {lost} is lost"));
         }
@@ -244,9 +227,7 @@ impl World {
                 return Err(format!("volume {} came from nowhere", volume.name));
             }
             self.model.create_volume(volume.id, volume.size_bytes);
-            self.directory
-                .volumes
-                .insert(volume.id, KnownVolume::of(volume));
+            self.directory.volumes.insert(volume.id, KnownVolume::of(volume));
         }
         let gone: Vec<u32> = self
             .directory
@@ -273,21 +254,13 @@ impl World {
         reports: &[CopyReport],
         interrupted: Vec<Commanded>,
     ) -> Result<(), String> {
-        let live: Vec<CopyReport> = reports
-            .iter()
-            .filter(|report| report.ended.is_none())
-            .cloned()
-            .collect();
+        let live: Vec<CopyReport> =
+            reports.iter().filter(|report| report.ended.is_none()).cloned().collect();
         let mut withdrawals = BTreeMap::new();
         for commanded in interrupted {
             match commanded {
                 Commanded::Withdraw { copies } => withdrawals.extend(copies),
-                Commanded::Establish {
-                    pairs,
-                    images,
-                    mode,
-                    ..
-                } if !images.is_empty() => {
+                Commanded::Establish { pairs, images, mode, .. } if !images.is_empty() => {
                     let listed = |pair| {
                         reports.iter().any(|report| {
                             self.is_new(report) && lies(pair, report, &self.directory)
@@ -297,11 +270,8 @@ impl World {
                     if found == 0 {
                         self.model.retract_establish(&images);
                     } else if found == pairs.len() {
-                        let new: Vec<CopyReport> = reports
-                            .iter()
-                            .filter(|report| self.is_new(report))
-                            .cloned()
-                            .collect();
+                        let new: Vec<CopyReport> =
+                            reports.iter().filter(|report| self.is_new(report)).cloned().collect();
                         self.established(&pairs, &images, mode, &new)?;
                     } else {
                         return Err(format!(
@@ -330,12 +300,8 @@ impl World {
         live: &[CopyReport],
         withdrawals: &BTreeMap<u32, u32>,
     ) -> Result<(), String> {
-        let known: Vec<(u32, KnownCopy)> = self
-            .directory
-            .copies
-            .iter()
-            .map(|(id, copy)| (*id, copy.clone()))
-            .collect();
+        let known: Vec<(u32, KnownCopy)> =
+            self.directory.copies.iter().map(|(id, copy)| (*id, copy.clone())).collect();
         for (id, copy) in known {
             let report = live.iter().find(|report| report.id == id);
             let withdrawal = withdrawals.get(&id);
@@ -360,33 +326,15 @@ impl World {
 
     /// Reads everything, judges it, and takes it as the truth.
     fn settle_all(&mut self, view: View) -> Result<(), String> {
-        let volumes: Vec<(u32, u64)> = self
-            .directory
-            .volumes
-            .iter()
-            .map(|(id, volume)| (*id, volume.bytes))
-            .collect();
+        let volumes: Vec<(u32, u64)> =
+            self.directory.volumes.iter().map(|(id, volume)| (*id, volume.bytes)).collect();
         for (volume, bytes) in volumes {
             for start in (0..bytes).step_by(usize::try_from(CHUNK).unwrap_or(1)) {
-                let range = ByteRange {
-                    start,
-                    end: bytes.min(start + CHUNK),
-                };
+                let range = ByteRange { start, end: bytes.min(start + CHUNK) };
                 let id = RequestId(self.next_id());
-                self.asked.insert(
-                    id,
-                    Asked::Settle {
-                        volume,
-                        range,
-                        view,
-                    },
-                );
+                self.asked.insert(id, Asked::Settle { volume, range, view });
                 let action = RequestAction::Read { range };
-                self.engine.submit(Request {
-                    id,
-                    volume: VolumeId(volume),
-                    action,
-                });
+                self.engine.submit(Request { id, volume: VolumeId(volume), action });
             }
         }
         self.quiet()

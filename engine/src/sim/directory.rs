@@ -78,9 +78,7 @@ impl Directory {
 
     /// True when reads of the volume may be refused because a relationship failed.
     pub fn may_fail(&self, volume: u32) -> bool {
-        self.volumes
-            .get(&volume)
-            .is_some_and(|known| self.pool_may_fill(known))
+        self.volumes.get(&volume).is_some_and(|known| self.pool_may_fill(known))
     }
 
     fn pool_may_fill(&self, volume: &KnownVolume) -> bool {
@@ -96,13 +94,7 @@ impl Directory {
             let (target, _) = self.volume_named(&pair.target)?;
             if pair.extents.is_empty() {
                 let bytes = from.bytes;
-                pairs.push(Pair {
-                    source,
-                    target,
-                    source_start: 0,
-                    target_start: 0,
-                    bytes,
-                });
+                pairs.push(Pair { source, target, source_start: 0, target_start: 0, bytes });
             }
             for extent in &pair.extents {
                 pairs.push(Pair {
@@ -124,10 +116,9 @@ impl Directory {
         };
         let whole = spec.pairs.iter().all(|pair| pair.extents.is_empty());
         for (at, pair) in pairs.iter().enumerate() {
-            let (Some(source), Some(target)) = (
-                self.volumes.get(&pair.source),
-                self.volumes.get(&pair.target),
-            ) else {
+            let (Some(source), Some(target)) =
+                (self.volumes.get(&pair.source), self.volumes.get(&pair.target))
+            else {
                 return Verdict::Refuse;
             };
             let thin_rules = whole && spec.mode == CopyMode::Nocopy && spec.space_efficient;
@@ -138,21 +129,14 @@ impl Directory {
                 || source.track_bytes != target.track_bytes
                 || target.pool.is_some() != spec.space_efficient
                 || (target.pool.is_some() && !thin_rules)
-                || pairs[..at]
-                    .iter()
-                    .chain([pair])
-                    .any(|other| conflict(other, pair))
+                || pairs[..at].iter().chain([pair]).any(|other| conflict(other, pair))
             {
                 return Verdict::Refuse;
             }
         }
         let certain = |copy: &&KnownCopy| copy.mode == CopyMode::Nocopy && !copy.leaving;
-        let related: Vec<&Pair> = self
-            .copies
-            .values()
-            .filter(certain)
-            .map(|copy| &copy.pair)
-            .collect();
+        let related: Vec<&Pair> =
+            self.copies.values().filter(certain).map(|copy| &copy.pair).collect();
         if self.collides(&pairs, &related) {
             return Verdict::Refuse;
         }
@@ -173,10 +157,7 @@ impl Directory {
     /// True when a new pair collides with related ones, or a track would have too many copies.
     fn collides(&self, pairs: &[Pair], related: &[&Pair]) -> bool {
         let crowded = pairs.iter().any(|pair| {
-            let track = self
-                .volumes
-                .get(&pair.source)
-                .map_or(1, |volume| volume.track_bytes);
+            let track = self.volumes.get(&pair.source).map_or(1, |volume| volume.track_bytes);
             let tracks = pair.source_start / track..(pair.source_start + pair.bytes) / track;
             tracks.into_iter().any(|number| {
                 let holds = |other: &&Pair| {
@@ -188,10 +169,7 @@ impl Directory {
                 copies > RELATIONSHIPS_PER_TRACK
             })
         });
-        crowded
-            || pairs
-                .iter()
-                .any(|pair| related.iter().any(|other| conflict(other, pair)))
+        crowded || pairs.iter().any(|pair| related.iter().any(|other| conflict(other, pair)))
     }
 }
 
@@ -227,10 +205,9 @@ impl KnownCopy {
 
 /// True when the report is about the pair's extents.
 pub fn lies(pair: &Pair, report: &CopyReport, directory: &Directory) -> bool {
-    let (Some(source), Some(target)) = (
-        directory.volumes.get(&pair.source),
-        directory.volumes.get(&pair.target),
-    ) else {
+    let (Some(source), Some(target)) =
+        (directory.volumes.get(&pair.source), directory.volumes.get(&pair.target))
+    else {
         return false;
     };
     source.name == report.source

@@ -170,9 +170,7 @@ impl SimDisk {
 
     /// Bytes that the object takes.
     pub fn allocated(&self, object: Object) -> u64 {
-        self.objects
-            .get(&object)
-            .map_or(0, |stored| stored.cache.allocated())
+        self.objects.get(&object).map_or(0, |stored| stored.cache.allocated())
     }
 
     /// What a reader of the object sees now.
@@ -189,19 +187,14 @@ impl SimDisk {
         let Op { id, object, action } = op;
         let kind = ActionKind::of(&action);
         let work = match action {
-            Action::Read { offset, buffer } => Work::Read {
-                offset,
-                bytes: buffer.len(),
-            },
-            Action::Write { offset, data } => Work::Change {
-                offset,
-                content: Content::Data(Rc::new(data.into_vec())),
-            },
+            Action::Read { offset, buffer } => Work::Read { offset, bytes: buffer.len() },
+            Action::Write { offset, data } => {
+                Work::Change { offset, content: Content::Data(Rc::new(data.into_vec())) }
+            }
             Action::Sync => Work::Sync,
-            Action::Zero { offset, bytes, .. } => Work::Change {
-                offset,
-                content: Content::Zeroes(bytes),
-            },
+            Action::Zero { offset, bytes, .. } => {
+                Work::Change { offset, content: Content::Zeroes(bytes) }
+            }
             Action::Allocate { .. } => Work::Allocate,
             Action::Map { offset, bytes } => Work::Map { offset, bytes },
             Action::Create { bytes, .. } => Work::Create { bytes },
@@ -234,10 +227,7 @@ impl SimDisk {
         let result = self.finish(&ended);
         self.deliveries += 1;
         self.note(&[2, ended.id.0, u64::from(result.is_ok())]);
-        Some(Completion {
-            id: ended.id,
-            result,
-        })
+        Some(Completion { id: ended.id, result })
     }
 
     /// The process dies: the page cache stays; operations in flight are lost, done or half done.
@@ -298,11 +288,7 @@ impl SimDisk {
         let earliest = self.in_flight.iter().map(|op| op.ready_at).min()?;
         self.step = self.step.max(earliest);
         let step = self.step;
-        let ready = self
-            .in_flight
-            .iter()
-            .filter(|op| op.ready_at <= step)
-            .count();
+        let ready = self.in_flight.iter().filter(|op| op.ready_at <= step).count();
         let drawn = self.prng.index(ready);
         let mut indexes =
             (0..self.in_flight.len()).filter(|at| self.in_flight[*at].ready_at <= step);
@@ -405,10 +391,7 @@ impl SimDisk {
         if self.objects.contains_key(&object) {
             return Err(IoFailure::Io(17));
         }
-        self.objects.insert(
-            object,
-            Stored::zeroes(bytes),
-        );
+        self.objects.insert(object, Stored::zeroes(bytes));
         Ok(())
     }
 
@@ -443,18 +426,14 @@ impl SimDisk {
             wrong.push("its id is in flight already".to_owned());
         }
         let (offset, bytes) = work.place();
-        let range = ByteRange {
-            start: offset,
-            end: offset + bytes,
-        };
+        let range = ByteRange { start: offset, end: offset + bytes };
         if let (Work::Change { .. }, Some(stored)) = (work, self.objects.get(&object))
             && range.end > stored.bytes
         {
             wrong.push(format!("it ends at {} in an object of {} bytes", range.end, stored.bytes));
         }
         for reason in wrong {
-            self.violations
-                .push(format!("{id:?} on {object:?} at {range:?}: {reason}"));
+            self.violations.push(format!("{id:?} on {object:?} at {range:?}: {reason}"));
         }
     }
 }

@@ -170,9 +170,7 @@ impl Counts {
 
     /// Everything that was done.
     pub fn iter(&self) -> impl Iterator<Item = (ObjectKind, ActionKind, Count)> {
-        self.0
-            .iter()
-            .map(|((object, action), count)| (*object, *action, *count))
+        self.0.iter().map(|((object, action), count)| (*object, *action, *count))
     }
 
     /// Adds an operation.

@@ -98,26 +98,16 @@ impl World {
     /// What the command does to the model while it is in flight, and what its answer may be.
     pub(super) fn expect(&mut self, command: &Command) -> Commanded {
         match command {
-            Command::PoolCreate {
-                name,
-                capacity_bytes,
-            } => Commanded::PoolCreate {
-                name: name.clone(),
-                may_fill: *capacity_bytes < 64 << 20,
-            },
+            Command::PoolCreate { name, capacity_bytes } => {
+                Commanded::PoolCreate { name: name.clone(), may_fill: *capacity_bytes < 64 << 20 }
+            }
             Command::PoolDelete { name } => Commanded::PoolDelete { name: name.clone() },
             Command::VolumeCreate(spec) => {
                 let must = self.commanded.is_empty();
-                Commanded::VolumeCreate {
-                    name: spec.name.clone(),
-                    must,
-                }
+                Commanded::VolumeCreate { name: spec.name.clone(), must }
             }
             Command::VolumeDelete { name } => {
-                let volume = self
-                    .directory
-                    .volume_named(name)
-                    .map_or(u32::MAX, |(id, _)| id);
+                let volume = self.directory.volume_named(name).map_or(u32::MAX, |(id, _)| id);
                 let verdict = self.judge_delete(volume);
                 if let Some(known) = self.directory.volumes.get_mut(&volume) {
                     known.usable = false;
@@ -125,44 +115,25 @@ impl World {
                 Commanded::VolumeDelete { volume, verdict }
             }
             Command::CopyEstablish(spec) => {
-                let verdict = self
-                    .directory
-                    .judge_establish(spec, self.commanded.is_empty());
+                let verdict = self.directory.judge_establish(spec, self.commanded.is_empty());
                 let pairs = self.directory.pairs(spec).unwrap_or_default();
                 let images = match verdict {
                     Verdict::Refuse => Vec::new(),
                     Verdict::Accept | Verdict::Either => self.model.begin_establish(&pairs).1,
                 };
-                Commanded::Establish {
-                    pairs,
-                    images,
-                    mode: spec.mode,
-                    verdict,
-                }
+                Commanded::Establish { pairs, images, mode: spec.mode, verdict }
             }
             Command::CopyWithdraw(selector) => self.expect_withdraw(selector),
             Command::CopyList { volume: None } => {
                 let certain = |copy: &KnownCopy| {
                     copy.mode == CopyMode::Nocopy && !copy.leaving && !copy.failed
                 };
-                let copies = self
-                    .directory
-                    .copies
-                    .iter()
-                    .filter(|(_, copy)| certain(copy));
-                Commanded::CopyList {
-                    must: copies.map(|(id, _)| *id).collect(),
-                }
+                let copies = self.directory.copies.iter().filter(|(_, copy)| certain(copy));
+                Commanded::CopyList { must: copies.map(|(id, _)| *id).collect() }
             }
             Command::PoolList {} => {
-                let thin = self
-                    .directory
-                    .volumes
-                    .values()
-                    .any(|volume| volume.pool.is_some());
-                Commanded::PoolList {
-                    unused: !thin && self.directory.copies.is_empty(),
-                }
+                let thin = self.directory.volumes.values().any(|volume| volume.pool.is_some());
+                Commanded::PoolList { unused: !thin && self.directory.copies.is_empty() }
             }
             _ => Commanded::Other,
         }
@@ -185,10 +156,7 @@ impl World {
     fn expect_withdraw(&mut self, selector: &CopySelector) -> Commanded {
         let number = self.model.next_number();
         let named = |volume: u32, name: &String| {
-            self.directory
-                .volumes
-                .get(&volume)
-                .is_some_and(|known| known.name == *name)
+            self.directory.volumes.get(&volume).is_some_and(|known| known.name == *name)
         };
         let meant: Vec<u32> = self
             .directory
@@ -208,28 +176,18 @@ impl World {
                 self.model.begin_withdraw(copy.image, number);
             }
         }
-        Commanded::Withdraw {
-            copies: meant.into_iter().map(|id| (id, number)).collect(),
-        }
+        Commanded::Withdraw { copies: meant.into_iter().map(|id| (id, number)).collect() }
     }
 
     /// How bytes of volumes are judged now.
     pub(super) fn view(&self, since: u64) -> View {
-        if self.doubtful() {
-            View::Doubtful(since)
-        } else {
-            View::Live(since)
-        }
+        if self.doubtful() { View::Doubtful(since) } else { View::Live(since) }
     }
 
     /// True when a sync failed since the power last went: unsynced writes may be gone.
     pub(super) fn doubtful(&self) -> bool {
         self.disk.faults_struck() > self.faults_at_power_cut
-            && self
-                .plan
-                .faults
-                .iter()
-                .any(|fault| fault.action == ActionKind::Sync)
+            && self.plan.faults.iter().any(|fault| fault.action == ActionKind::Sync)
     }
 
     pub(super) fn judge_reply(&mut self, reply: Reply) -> Result<(), String> {
@@ -240,17 +198,12 @@ impl World {
         let error = match reply.result {
             Ok(data) => {
                 let what = format!("{asked:?}");
-                return self
-                    .judge_success(asked, data)
-                    .map_err(|error| format!("{what}: {error}"));
+                return self.judge_success(asked, data).map_err(|error| format!("{what}: {error}"));
             }
             Err(error) => error,
         };
         let past_end = |range: &ByteRange| {
-            self.directory
-                .volumes
-                .get(&volume)
-                .is_some_and(|known| range.end > known.bytes)
+            self.directory.volumes.get(&volume).is_some_and(|known| range.end > known.bytes)
         };
         let admitted = match (&error, &asked) {
             (
@@ -305,40 +258,19 @@ impl World {
 
     fn judge_success(&mut self, asked: Asked, data: ReplyData) -> Result<(), String> {
         match (asked, data) {
-            (
-                Asked::Read {
-                    volume,
-                    range,
-                    since,
-                },
-                ReplyData::Data(bytes),
-            ) => {
+            (Asked::Read { volume, range, since }, ReplyData::Data(bytes)) => {
                 judge_length(range, bytes.len())?;
                 let view = self.view(since);
                 self.summary.compared += range.bytes();
                 self.model.judge(volume, range.start, &bytes, view)?;
                 self.model.end_read(since);
             }
-            (
-                Asked::Settle {
-                    volume,
-                    range,
-                    view,
-                },
-                ReplyData::Data(bytes),
-            ) => {
+            (Asked::Settle { volume, range, view }, ReplyData::Data(bytes)) => {
                 judge_length(range, bytes.len())?;
                 self.summary.compared += range.bytes();
                 self.model.settle(volume, range.start, &bytes, view)?;
             }
-            (
-                Asked::Status {
-                    volume,
-                    range,
-                    since,
-                },
-                ReplyData::Status(extents),
-            ) => {
+            (Asked::Status { volume, range, since }, ReplyData::Status(extents)) => {
                 self.judge_status(volume, range, since, &extents)?;
                 self.model.end_read(since);
             }
@@ -346,15 +278,7 @@ impl World {
                 self.model.end_read(since);
                 self.model.flushed(volume, since);
             }
-            (
-                Asked::Write {
-                    volume,
-                    range,
-                    number,
-                    durable,
-                },
-                ReplyData::Done,
-            ) => {
+            (Asked::Write { volume, range, number, durable }, ReplyData::Done) => {
                 self.model.end_write(volume, range, number, durable);
             }
             (asked, data) => return Err(format!("{data:?} is no reply to {asked:?}")),
@@ -404,8 +328,7 @@ impl World {
     pub(super) fn fail_copy(&mut self, id: u32) {
         if let Some(copy) = self.directory.copies.get_mut(&id) {
             copy.failed = true;
-            self.model
-                .forget(copy.pair.target, copy.pair.target_range());
+            self.model.forget(copy.pair.target, copy.pair.target_range());
         }
     }
 
@@ -431,11 +354,7 @@ impl World {
             }
             (Commanded::PoolDelete { name }, _) => {
                 let used = |pool: &Option<String>| pool.as_ref() == Some(&name);
-                if self
-                    .directory
-                    .volumes
-                    .values()
-                    .any(|volume| volume.usable && used(&volume.pool))
+                if self.directory.volumes.values().any(|volume| volume.usable && used(&volume.pool))
                 {
                     return Err("a pool in use was deleted".to_owned());
                 }
@@ -444,9 +363,7 @@ impl World {
             (Commanded::VolumeCreate { .. }, Report::Volumes(volumes)) => {
                 for volume in &volumes {
                     self.model.create_volume(volume.id, volume.size_bytes);
-                    self.directory
-                        .volumes
-                        .insert(volume.id, KnownVolume::of(volume));
+                    self.directory.volumes.insert(volume.id, KnownVolume::of(volume));
                 }
             }
             (Commanded::VolumeDelete { volume, verdict }, _) => {
@@ -456,15 +373,7 @@ impl World {
                 self.directory.volumes.remove(&volume);
                 self.model.delete_volume(volume);
             }
-            (
-                Commanded::Establish {
-                    pairs,
-                    images,
-                    mode,
-                    verdict,
-                },
-                Report::Copies(copies),
-            ) => {
+            (Commanded::Establish { pairs, images, mode, verdict }, Report::Copies(copies)) => {
                 if verdict == Verdict::Refuse {
                     return Err("accepted against the rules".to_owned());
                 }
@@ -474,26 +383,17 @@ impl World {
                 self.withdrawn(&copies, &withdrawn)?;
             }
             (Commanded::CopyList { must }, Report::Copies(copies)) => {
-                let still = |id: &u32| {
-                    self.directory
-                        .copies
-                        .get(id)
-                        .is_some_and(|copy| !copy.leaving)
-                };
-                let listed = |id: &u32| {
-                    copies
-                        .iter()
-                        .any(|copy| copy.id == *id && copy.ended.is_none())
-                };
+                let still =
+                    |id: &u32| self.directory.copies.get(id).is_some_and(|copy| !copy.leaving);
+                let listed =
+                    |id: &u32| copies.iter().any(|copy| copy.id == *id && copy.ended.is_none());
                 if let Some(lost) = must.iter().find(|id| still(id) && !listed(id)) {
                     return Err(format!("relationship {lost} is not listed"));
                 }
                 self.learn(&copies);
             }
             (Commanded::PoolList { unused }, Report::Pools(pools)) => {
-                let full = pools
-                    .iter()
-                    .find(|pool| pool.used_bytes + pool.reserved_bytes > 0);
+                let full = pools.iter().find(|pool| pool.used_bytes + pool.reserved_bytes > 0);
                 if let (true, Some(pool)) = (unused, full) {
                     return Err(format!(
                         "nothing uses the pool, but it holds something (I12): {pool:?}"
@@ -515,17 +415,10 @@ impl World {
     ) -> Result<(), String> {
         self.model.end_establish(images);
         for (pair, image) in pairs.iter().zip(images) {
-            let report = reports
-                .iter()
-                .find(|report| lies(pair, report, &self.directory));
+            let report = reports.iter().find(|report| lies(pair, report, &self.directory));
             let report = report.ok_or_else(|| format!("{pair:?} is missing in {reports:?}"))?;
-            let copy = KnownCopy {
-                image: *image,
-                pair: *pair,
-                mode,
-                failed: false,
-                leaving: false,
-            };
+            let copy =
+                KnownCopy { image: *image, pair: *pair, mode, failed: false, leaving: false };
             self.directory.copies.insert(report.id, copy);
         }
         Ok(())
@@ -578,9 +471,7 @@ impl World {
             }
             Commanded::Withdraw { copies } => {
                 let certain = |copy: &KnownCopy| copy.mode == CopyMode::Nocopy;
-                copies
-                    .iter()
-                    .any(|(id, _)| self.directory.copies.get(id).is_some_and(certain))
+                copies.iter().any(|(id, _)| self.directory.copies.get(id).is_some_and(certain))
             }
             Commanded::PoolCreate { .. } | Commanded::CopyList { .. } => true,
             _ => false,
@@ -620,9 +511,5 @@ impl World {
 
 fn judge_length(range: ByteRange, bytes: usize) -> Result<(), String> {
     let wanted = range.bytes();
-    if wanted == bytes as u64 {
-        Ok(())
-    } else {
-        Err(format!("{bytes} bytes instead of {wanted}"))
-    }
+    if wanted == bytes as u64 { Ok(()) } else { Err(format!("{bytes} bytes instead of {wanted}")) }
 }

@@ -34,10 +34,7 @@ impl Pages {
     /// Puts `data` at `offset`.
     pub(super) fn write(&mut self, offset: u64, data: &[u8]) {
         for (page, within, range) in split(offset, data.len()) {
-            let bytes = self
-                .pages
-                .entry(page)
-                .or_insert_with(|| Rc::new([0; PAGE_LENGTH]));
+            let bytes = self.pages.entry(page).or_insert_with(|| Rc::new([0; PAGE_LENGTH]));
             Rc::make_mut(bytes)[within..within + range.len()].copy_from_slice(&data[range]);
         }
     }
@@ -45,11 +42,8 @@ impl Pages {
     /// Makes `bytes` bytes from `offset` on read as zeroes; whole pages are given back.
     pub(super) fn zero(&mut self, offset: u64, bytes: u64) {
         let end = offset + bytes;
-        let touched: Vec<u64> = self
-            .pages
-            .range(offset / PAGE..end.div_ceil(PAGE))
-            .map(|(page, _)| *page)
-            .collect();
+        let touched: Vec<u64> =
+            self.pages.range(offset / PAGE..end.div_ceil(PAGE)).map(|(page, _)| *page).collect();
         for page in touched {
             let first = (page * PAGE).max(offset) - page * PAGE;
             let last = ((page + 1) * PAGE).min(end) - page * PAGE;
@@ -65,11 +59,7 @@ impl Pages {
     pub(super) fn data(&self, offset: u64, bytes: u64) -> Vec<ByteRange> {
         let end = offset + bytes;
         let mut found: Vec<ByteRange> = Vec::new();
-        for page in self
-            .pages
-            .range(offset / PAGE..end.div_ceil(PAGE))
-            .map(|(page, _)| *page)
-        {
+        for page in self.pages.range(offset / PAGE..end.div_ceil(PAGE)).map(|(page, _)| *page) {
             let start = (page * PAGE).max(offset);
             let stop = ((page + 1) * PAGE).min(end);
             match found.last_mut() {
@@ -120,19 +110,8 @@ mod tests {
         pages.zero(4096, 4096);
         let mut out = [1; 24];
         pages.read(4088, &mut out);
-        assert_eq!(
-            out,
-            [
-                0, 0, 7, 7, 7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
-            ]
-        );
-        assert_eq!(
-            pages.data(0, 1 << 20),
-            vec![ByteRange {
-                start: 0,
-                end: 4096
-            }]
-        );
+        assert_eq!(out, [0, 0, 7, 7, 7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(pages.data(0, 1 << 20), vec![ByteRange { start: 0, end: 4096 }]);
         before.read(4100, &mut out[..2]);
         assert_eq!(out[..2], [7, 7]);
     }

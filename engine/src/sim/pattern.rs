@@ -42,9 +42,7 @@ pub fn matches(write: u32, at: u64, bytes: &[u8]) -> bool {
 /// True when all bytes are zero.
 pub fn is_zero(bytes: &[u8]) -> bool {
     const ZEROES: [u8; 4096] = [0; 4096];
-    bytes
-        .chunks(ZEROES.len())
-        .all(|chunk| *chunk == ZEROES[..chunk.len()])
+    bytes.chunks(ZEROES.len()).all(|chunk| *chunk == ZEROES[..chunk.len()])
 }
 
 /// Bytes before the first whole word of a buffer that belongs at `at`, and that word's place.
@@ -57,9 +55,7 @@ fn head(at: u64, length: usize) -> (usize, u64) {
 /// Fills a part of one word.
 fn fill_part(write: u32, at: u64, out: &mut [u8]) {
     let bytes = word(write, at / 8).to_le_bytes();
-    for (byte, value) in out
-        .iter_mut()
-        .zip(bytes.iter().skip(usize::try_from(at % 8).unwrap_or(0)))
+    for (byte, value) in out.iter_mut().zip(bytes.iter().skip(usize::try_from(at % 8).unwrap_or(0)))
     {
         *byte = *value;
     }
@@ -68,10 +64,7 @@ fn fill_part(write: u32, at: u64, out: &mut [u8]) {
 /// True when a part of one word is as written.
 fn matches_part(write: u32, at: u64, part: &[u8]) -> bool {
     let bytes = word(write, at / 8).to_le_bytes();
-    part.iter().eq(bytes
-        .iter()
-        .skip(usize::try_from(at % 8).unwrap_or(0))
-        .take(part.len()))
+    part.iter().eq(bytes.iter().skip(usize::try_from(at % 8).unwrap_or(0)).take(part.len()))
 }
 
 /// Says whose data stands at the first whole word of `bytes`, which were read at byte `at`.
@@ -86,10 +79,7 @@ pub fn describe(at: u64, bytes: &[u8]) -> String {
     }
     let plain = unmix(found);
     let place = (plain & ((1 << PLACE_BITS) - 1)) * 8;
-    format!(
-        "data of write {} meant for byte {place:#x}",
-        plain >> PLACE_BITS
-    )
+    format!("data of write {} meant for byte {place:#x}", plain >> PLACE_BITS)
 }
 
 /// Undoes `mix`.
@@ -123,9 +113,6 @@ mod tests {
         assert!((0..20).all(|length| matches(77, 1_000_004, &bytes[1..1 + length])));
         assert!(!matches(78, 1_000_003, &bytes));
         assert!(!matches(77, 1_000_011, &bytes));
-        assert_eq!(
-            describe(1_000_003, &bytes),
-            "data of write 77 meant for byte 0xf4248"
-        );
+        assert_eq!(describe(1_000_003, &bytes), "data of write 77 meant for byte 0xf4248");
     }
 }

@@ -12,9 +12,7 @@ pub struct Prng {
 impl Prng {
     /// The stream that belongs to `seed`.
     pub fn new(seed: u64) -> Self {
-        Self {
-            state: seed ^ 0x5851_f42d_4c95_7f2d,
-        }
+        Self { state: seed ^ 0x5851_f42d_4c95_7f2d }
     }
 
     /// A stream of its own for one actor of the run.
@@ -59,11 +57,7 @@ impl Prng {
 
     /// One of the choices.
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> Option<&'a T> {
-        if choices.is_empty() {
-            None
-        } else {
-            choices.get(self.index(choices.len()))
-        }
+        if choices.is_empty() { None } else { choices.get(self.index(choices.len())) }
     }
 
     /// Index of a weight, drawn in proportion to the weights; 0 when all of them are 0.
@@ -97,10 +91,7 @@ mod tests {
         let draw = |mut stream: Prng| (0..8).map(|_| stream.next_u64()).collect::<Vec<_>>();
         assert_eq!(draw(Prng::new(7)), draw(Prng::new(7)));
         assert_ne!(draw(Prng::new(7)), draw(Prng::new(8)));
-        assert_ne!(
-            draw(Prng::new(7).actor("disk")),
-            draw(Prng::new(7).actor("host"))
-        );
+        assert_ne!(draw(Prng::new(7).actor("disk")), draw(Prng::new(7).actor("host")));
     }
 
     #[test]

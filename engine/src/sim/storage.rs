@@ -26,20 +26,14 @@ impl SimDisk {
             }
             Power::Calls(calls) => self.power = Power::Calls(calls - 1),
         }
-        self.faults
-            .strike(ObjectKind::of(object), action)
-            .map_or(Ok(()), Err)
+        self.faults.strike(ObjectKind::of(object), action).map_or(Ok(()), Err)
     }
 }
 
 impl Storage for SimDisk {
     fn read(&mut self, object: Object, offset: u64, buffer: &mut [u8]) -> Result<(), IoFailure> {
         self.call(object, ActionKind::Read, buffer.len() as u64)?;
-        self.objects
-            .get(&object)
-            .ok_or(ENOENT)?
-            .cache
-            .read(offset, buffer);
+        self.objects.get(&object).ok_or(ENOENT)?.cache.read(offset, buffer);
         Ok(())
     }
 
@@ -48,11 +42,8 @@ impl Storage for SimDisk {
             return Err(NO_POWER);
         }
         let called = self.call(object, ActionKind::Write, data.len() as u64);
-        let written = if called.is_ok() {
-            data.len()
-        } else {
-            self.prng.index(data.len() / 512 + 1) * 512
-        };
+        let written =
+            if called.is_ok() { data.len() } else { self.prng.index(data.len() / 512 + 1) * 512 };
         let (change, delivered) = (self.next_change(), self.deliveries());
         let stored = self.objects.get_mut(&object).ok_or(ENOENT)?;
         if offset + data.len() as u64 > stored.bytes {

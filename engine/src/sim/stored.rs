@@ -62,9 +62,9 @@ impl Content {
     /// The part that belongs to bytes `start..end` of the object, for a content placed at `offset`.
     fn part(&self, offset: u64, start: u64, end: u64) -> Self {
         match self {
-            Self::Data(data) => Self::Data(Rc::new(
-                data[to_usize(start - offset)..to_usize(end - offset)].to_vec(),
-            )),
+            Self::Data(data) => {
+                Self::Data(Rc::new(data[to_usize(start - offset)..to_usize(end - offset)].to_vec()))
+            }
             Self::Zeroes(_) => Self::Zeroes(end - start),
         }
     }
@@ -72,10 +72,7 @@ impl Content {
 
 impl Change {
     fn range(&self) -> ByteRange {
-        ByteRange {
-            start: self.offset,
-            end: self.offset + self.content.bytes(),
-        }
+        ByteRange { start: self.offset, end: self.offset + self.content.bytes() }
     }
 }
 
@@ -115,12 +112,7 @@ impl Stored {
     /// Puts a change into the page cache and on the list; `delivered` as for the list.
     pub(super) fn change(&mut self, id: u64, offset: u64, content: Content, delivered: u64) {
         content.apply(offset, &mut self.cache);
-        self.pending.push(Change {
-            id,
-            offset,
-            content,
-            delivered,
-        });
+        self.pending.push(Change { id, offset, content, delivered });
     }
 
     /// The change's author was told that it is done.
@@ -174,15 +166,9 @@ impl Stored {
     pub(super) fn cut_power(&mut self, prng: &mut Prng) {
         let survival = Survival::draw(prng);
         for change in self.pending.drain(..) {
-            survive(
-                survival,
-                change.offset,
-                &change.content,
-                prng,
-                |offset, content| {
-                    content.apply(offset, &mut self.durable);
-                },
-            );
+            survive(survival, change.offset, &change.content, prng, |offset, content| {
+                content.apply(offset, &mut self.durable);
+            });
         }
         self.cache = self.durable.clone();
         self.latched = false;
@@ -207,14 +193,8 @@ pub(super) fn survive(
             }
         }
         Survival::Sectors(_) if content.bytes() > ZERO_BY_SECTORS_MAX => {
-            let cut = (offset + prng.below(content.bytes()))
-                .next_multiple_of(SECTOR)
-                .min(end);
-            let (start, stop) = if prng.once_in(2) {
-                (offset, cut)
-            } else {
-                (cut, end)
-            };
+            let cut = (offset + prng.below(content.bytes())).next_multiple_of(SECTOR).min(end);
+            let (start, stop) = if prng.once_in(2) { (offset, cut) } else { (cut, end) };
             keep(start, &content.part(offset, start, stop));
         }
         Survival::Sectors(chances) => {

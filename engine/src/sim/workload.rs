@@ -103,40 +103,24 @@ impl Plan {
         weights[6] = weights[6].max(5);
         let count = prng.between(1, 3);
         let tracks_max = *prng.pick(&[2, 4, 8, 24]).unwrap_or(&4);
-        let volumes: Vec<u32> = (0..count)
-            .map(|_| narrow(prng.between(1, tracks_max)))
-            .collect();
+        let volumes: Vec<u32> = (0..count).map(|_| narrow(prng.between(1, tracks_max))).collect();
         let thin_count = prng.below(5);
         let thin = (0..thin_count).map(|_| prng.index(volumes.len())).collect();
         let pool_may_fill = prng.once_in(4);
-        let segment_bytes = *prng
-            .pick(&[256 << 10, 512 << 10, 1 << 20])
-            .unwrap_or(&(1 << 20));
+        let segment_bytes = *prng.pick(&[256 << 10, 512 << 10, 1 << 20]).unwrap_or(&(1 << 20));
         Self {
             weights,
             actions: narrow(prng.between(100, 300)),
             depth: usize::try_from(prng.between(1, 24)).unwrap_or(1),
             volumes,
             thin,
-            pool_slots: if pool_may_fill {
-                prng.between(4, 200)
-            } else {
-                1 << 16
-            },
+            pool_slots: if pool_may_fill { prng.between(4, 200) } else { 1 << 16 },
             pool_may_fill,
             journal_bytes: u64::from(segment_bytes) * prng.between(8, 16),
             segment_bytes,
-            faults: if prng.once_in(5) {
-                vec![draw_fault(prng)]
-            } else {
-                Vec::new()
-            },
+            faults: if prng.once_in(5) { vec![draw_fault(prng)] } else { Vec::new() },
             sync_failure: *prng
-                .pick(&[
-                    SyncFailure::Dropped,
-                    SyncFailure::Kept,
-                    SyncFailure::Latched,
-                ])
+                .pick(&[SyncFailure::Dropped, SyncFailure::Kept, SyncFailure::Latched])
                 .unwrap_or(&SyncFailure::Dropped),
             turns: *prng.pick(&[1, 4, 16]).unwrap_or(&4),
         }
@@ -166,16 +150,8 @@ fn draw_fault(prng: &mut Prng) -> Fault {
         object: objects[prng.index(objects.len())],
         action,
         after: prng.below(60),
-        failure: if full {
-            IoFailure::NoSpace
-        } else {
-            IoFailure::Io(5)
-        },
-        strikes: if prng.once_in(3) {
-            Strikes::Forever
-        } else {
-            Strikes::Once
-        },
+        failure: if full { IoFailure::NoSpace } else { IoFailure::Io(5) },
+        strikes: if prng.once_in(3) { Strikes::Forever } else { Strikes::Once },
     }
 }
 
@@ -190,11 +166,7 @@ pub struct Workload {
 impl Workload {
     /// The workload of a plan.
     pub fn new(plan: &Plan, prng: Prng) -> Self {
-        Self {
-            prng,
-            weights: plan.weights,
-            names: 0,
-        }
+        Self { prng, weights: plan.weights, names: 0 }
     }
 
     /// A name that nothing had.
@@ -222,11 +194,8 @@ impl Workload {
     }
 
     fn request(&mut self, kind: usize, directory: &Directory) -> Option<Move> {
-        let usable: Vec<(&u32, &KnownVolume)> = directory
-            .volumes
-            .iter()
-            .filter(|(_, volume)| volume.usable)
-            .collect();
+        let usable: Vec<(&u32, &KnownVolume)> =
+            directory.volumes.iter().filter(|(_, volume)| volume.usable).collect();
         let (id, volume) = *self.prng.pick(&usable)?;
         let range = self.range(volume.bytes);
         let durable = self.prng.once_in(8);
@@ -236,11 +205,7 @@ impl Workload {
             2 => Ask::Flush,
             3 => Ask::Trim(self.wide(range, volume.bytes), durable),
             4 => {
-                let space = if self.prng.once_in(2) {
-                    ZeroSpace::Release
-                } else {
-                    ZeroSpace::Keep
-                };
+                let space = if self.prng.once_in(2) { ZeroSpace::Release } else { ZeroSpace::Keep };
                 Ask::Zeroes(self.wide(range, volume.bytes), space, durable)
             }
             _ => Ask::Status(self.wide(range, volume.bytes)),
@@ -260,88 +225,51 @@ impl Workload {
         }
         .min(size);
         let unit = *self.prng.pick(&[4096, 4096, 4096, 512, 1]).unwrap_or(&4096);
-        let spread = if self.prng.once_in(2) {
-            size.min(128 << 10)
-        } else {
-            size
-        };
+        let spread = if self.prng.once_in(2) { size.min(128 << 10) } else { size };
         let start = self.prng.below(spread) / unit * unit;
         let past_end = self.prng.once_in(200);
-        let start = if past_end {
-            start
-        } else {
-            start.min(size - bytes)
-        };
-        ByteRange {
-            start,
-            end: start + bytes,
-        }
+        let start = if past_end { start } else { start.min(size - bytes) };
+        ByteRange { start, end: start + bytes }
     }
 
     /// Trims and zeroes are sometimes long.
     fn wide(&mut self, range: ByteRange, size: u64) -> ByteRange {
         if range.start < size && self.prng.once_in(4) {
-            ByteRange {
-                start: range.start,
-                end: self.prng.between(range.start, size),
-            }
+            ByteRange { start: range.start, end: self.prng.between(range.start, size) }
         } else {
             range
         }
     }
 
     fn establish(&mut self, directory: &Directory) -> Option<Command> {
-        let all: Vec<&KnownVolume> = directory
-            .volumes
-            .values()
-            .filter(|volume| volume.usable)
-            .collect();
-        let full: Vec<&KnownVolume> = all
-            .iter()
-            .copied()
-            .filter(|volume| volume.pool.is_none())
-            .collect();
+        let all: Vec<&KnownVolume> =
+            directory.volumes.values().filter(|volume| volume.usable).collect();
+        let full: Vec<&KnownVolume> =
+            all.iter().copied().filter(|volume| volume.pool.is_none()).collect();
         let source = *self.prng.pick(&full)?;
         let odd = self.prng.once_in(16);
         let fits = |volume: &&KnownVolume| {
             odd || volume.bytes >= source.bytes && volume.name != source.name
         };
-        let thin: Vec<&KnownVolume> = all
-            .iter()
-            .copied()
-            .filter(|volume| volume.pool.is_some())
-            .filter(fits)
-            .collect();
+        let thin: Vec<&KnownVolume> =
+            all.iter().copied().filter(|volume| volume.pool.is_some()).filter(fits).collect();
         let same_kind: Vec<&KnownVolume> = full.iter().copied().filter(fits).collect();
         if !thin.is_empty() && (same_kind.is_empty() || self.prng.once_in(2)) {
             let target = *self.prng.pick(&thin)?;
-            return Some(self.spec(
-                vec![pair(source, target, Vec::new())],
-                CopyMode::Nocopy,
-                !odd,
-            ));
+            return Some(self.spec(vec![pair(source, target, Vec::new())], CopyMode::Nocopy, !odd));
         }
-        let mode = if self.prng.once_in(2) {
-            CopyMode::Copy
-        } else {
-            CopyMode::Nocopy
-        };
+        let mode = if self.prng.once_in(2) { CopyMode::Copy } else { CopyMode::Nocopy };
         if !same_kind.is_empty() && self.prng.once_in(2) {
             let target = *self.prng.pick(&same_kind)?;
             return Some(self.spec(vec![pair(source, target, Vec::new())], mode, odd));
         }
         let target = *self.prng.pick(&full)?;
-        let extents = (0..self.prng.between(1, 3))
-            .map(|_| self.extent(source, target))
-            .collect();
+        let extents = (0..self.prng.between(1, 3)).map(|_| self.extent(source, target)).collect();
         Some(self.spec(vec![pair(source, target, extents)], mode, odd))
     }
 
     fn extent(&mut self, source: &KnownVolume, target: &KnownVolume) -> ExtentSpec {
-        let (from, to) = (
-            source.bytes / source.track_bytes,
-            target.bytes / target.track_bytes,
-        );
+        let (from, to) = (source.bytes / source.track_bytes, target.bytes / target.track_bytes);
         let tracks = self.prng.between(1, from.min(to));
         ExtentSpec {
             source_track: narrow(self.prng.below(from - tracks + 1)),
@@ -354,23 +282,14 @@ impl Workload {
         if self.prng.once_in(100) {
             "nobody".clone_into(&mut pairs[0].source);
         }
-        Command::CopyEstablish(EstablishSpec {
-            pairs,
-            mode,
-            space_efficient,
-        })
+        Command::CopyEstablish(EstablishSpec { pairs, mode, space_efficient })
     }
 
     fn withdraw(&mut self, directory: &Directory) -> Option<Command> {
         let copies: Vec<u32> = directory.copies.keys().copied().collect();
         let id = *self.prng.pick(&copies)?;
         let pair = directory.copies.get(&id)?.pair;
-        let name = |volume: u32| {
-            directory
-                .volumes
-                .get(&volume)
-                .map(|known| known.name.clone())
-        };
+        let name = |volume: u32| directory.volumes.get(&volume).map(|known| known.name.clone());
         let selector = match self.prng.below(8) {
             0 => CopySelector::Source(name(pair.source)?),
             1 | 2 => CopySelector::Target(name(pair.target)?),
@@ -395,11 +314,8 @@ impl Workload {
     }
 
     fn delete_volume(&mut self, directory: &Directory) -> Option<Command> {
-        let volumes: Vec<&KnownVolume> = directory
-            .volumes
-            .values()
-            .filter(|known| known.usable)
-            .collect();
+        let volumes: Vec<&KnownVolume> =
+            directory.volumes.values().filter(|known| known.usable).collect();
         let name = self.prng.pick(&volumes)?.name.clone();
         (volumes.len() > 2).then_some(Command::VolumeDelete { name })
     }
@@ -411,10 +327,7 @@ impl Workload {
             return Some(Command::PoolDelete { name });
         }
         let name = self.name("pool");
-        (names.len() < 3).then_some(Command::PoolCreate {
-            name,
-            capacity_bytes: 64 << 20,
-        })
+        (names.len() < 3).then_some(Command::PoolCreate { name, capacity_bytes: 64 << 20 })
     }
 }
 
@@ -431,11 +344,7 @@ pub(super) fn volume(name: String, bytes: u64, thin: Option<String>) -> Command 
 }
 
 fn pair(source: &KnownVolume, target: &KnownVolume, extents: Vec<ExtentSpec>) -> PairSpec {
-    PairSpec {
-        source: source.name.clone(),
-        target: target.name.clone(),
-        extents,
-    }
+    PairSpec { source: source.name.clone(), target: target.name.clone(), extents }
 }
 
 /// Small numbers of a plan.

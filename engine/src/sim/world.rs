@@ -19,9 +19,9 @@ use super::workload::{Ask, Move, Plan, Stop, Workload, volume};
 use crate::admin::{Answer, Command, CommandId, CopySelector, Report};
 
 use crate::io::{Buffer, Op};
-use crate::{Engine, OpenOptions};
 use crate::request::{Durability, Reply, Request, RequestAction, RequestId};
 use crate::units::{ByteRange, Moment, VolumeId};
+use crate::{Engine, OpenOptions};
 
 /// Turns within which everything in flight must end once nothing new comes (I21).
 const TURNS_TO_QUIET: u32 = 400_000;
@@ -46,11 +46,7 @@ impl fmt::Display for Failure {
         for event in &self.events {
             writeln!(f, "  {event}")?;
         }
-        write!(
-            f,
-            "seed {}, action {}: {}",
-            self.seed, self.action, self.message
-        )
+        write!(f, "seed {}, action {}: {}", self.seed, self.action, self.message)
     }
 }
 
@@ -127,10 +123,7 @@ impl World {
         let prng = Prng::new(seed);
         let plan = Plan::draw(&mut prng.actor("plan"));
         let mut disk = SimDisk::new(prng.actor("disk"), Pace::Shuffled);
-        let now = Moment {
-            monotonic_us: 1_000_000,
-            unix_seconds: 1_800_000_000,
-        };
+        let now = Moment { monotonic_us: 1_000_000, unix_seconds: 1_800_000_000 };
         let options = Self::options(&plan, config, true);
         let engine = Engine::open(&mut disk, &options, now).map_err(|error| Failure {
             seed,
@@ -176,16 +169,14 @@ impl World {
             segment_bytes: plan.segment_bytes,
             create,
             entropy: [7; 32],
+            mutation: config.mutation,
         }
     }
 
     fn prepare(&mut self) -> Result<(), String> {
         let plan = self.plan.clone();
         let capacity_bytes = plan.pool_slots * 4096;
-        self.command(Command::PoolCreate {
-            name: "pool".to_owned(),
-            capacity_bytes,
-        });
+        self.command(Command::PoolCreate { name: "pool".to_owned(), capacity_bytes });
         self.quiet()?;
         for tracks in &plan.volumes {
             let name = self.workload.name("volume");
@@ -249,8 +240,7 @@ impl World {
         let id = RequestId(self.next_id());
         self.note(|| format!("{id:?}: {ask:?} of volume {volume}"));
         let asked = self.begin(volume, ask);
-        let durability =
-            |durable| if durable { Durability::Durable } else { Durability::Volatile };
+        let durability = |durable| if durable { Durability::Durable } else { Durability::Volatile };
         let action = match ask {
             Ask::Read(range) => RequestAction::Read { range },
             Ask::Status(range) => RequestAction::BlockStatus { range },
@@ -260,11 +250,7 @@ impl World {
                 if let Asked::Write { number, .. } = asked {
                     pattern::fill(number, range.start, &mut data);
                 }
-                RequestAction::Write {
-                    offset: range.start,
-                    data,
-                    durability: durability(durable),
-                }
+                RequestAction::Write { offset: range.start, data, durability: durability(durable) }
             }
             Ask::Trim(range, durable) => {
                 RequestAction::Trim { range, durability: durability(durable) }
@@ -309,11 +295,8 @@ impl World {
                 return;
             }
         }
-        let establishing = || {
-            self.commanded
-                .values()
-                .any(|other| matches!(other, Commanded::Establish { .. }))
-        };
+        let establishing =
+            || self.commanded.values().any(|other| matches!(other, Commanded::Establish { .. }));
         if let Command::CopyWithdraw(CopySelector::Source(_) | CopySelector::Target(_)) = &command
             && establishing()
         {
@@ -397,14 +380,8 @@ impl World {
         for copy in copies {
             if let Some(known) = self.directory.copies.get(&copy) {
                 let Pair { target, .. } = known.pair;
-                let name = self
-                    .directory
-                    .volumes
-                    .get(&target)
-                    .map(|volume| volume.name.clone());
-                self.command(Command::CopyWithdraw(CopySelector::Target(
-                    name.unwrap_or_default(),
-                )));
+                let name = self.directory.volumes.get(&target).map(|volume| volume.name.clone());
+                self.command(Command::CopyWithdraw(CopySelector::Target(name.unwrap_or_default())));
                 self.quiet()?;
             }
         }
@@ -434,12 +411,8 @@ impl World {
 
     /// Reads every volume through the engine and judges it.
     pub(super) fn compare_all(&mut self) -> Result<(), String> {
-        let volumes: Vec<(u32, u64)> = self
-            .directory
-            .volumes
-            .iter()
-            .map(|(id, volume)| (*id, volume.bytes))
-            .collect();
+        let volumes: Vec<(u32, u64)> =
+            self.directory.volumes.iter().map(|(id, volume)| (*id, volume.bytes)).collect();
         for (volume, bytes) in volumes {
             for start in (0..bytes).step_by(64 << 10) {
                 let end = bytes.min(start + (64 << 10));
@@ -472,12 +445,7 @@ impl World {
 
     fn failure(&mut self, message: String) -> Failure {
         let events = std::mem::take(&mut self.events).into();
-        Failure {
-            seed: self.seed,
-            action: self.action,
-            message,
-            events,
-        }
+        Failure { seed: self.seed, action: self.action, message, events }
     }
 
     fn finish(mut self, outcome: Result<(), String>) -> Result<Summary, Failure> {
