@@ -81,55 +81,84 @@ pub(super) struct LoadedCheckpoint {
     /// The greatest generation and opening in any whole header.
     pub(super) greatest_generation: u64,
     pub(super) greatest_opening: u64,
-    /// A slot other than the chosen one that is damaged, and how.
-    pub(super) damaged: Option<(u8, String)>,
+    /// What is damaged, by slot. In the other slot it may be the trace of a checkpoint that was never committed.
+    pub(super) faults: Vec<(u8, String)>,
 }
 
 /// What one slot turned out to be.
 struct Slot {
+    /// The newest of both copies.
     header: Option<CheckpointHeader>,
-    /// Why it cannot be used.
-    fault: Option<String>,
+    /// A copy that is damaged.
+    copy_fault: Option<SectorFault>,
+    /// The payload, or why there is none to be used.
+    payload: Result<Vec<u8>, SlotFault>,
+}
+
+/// Why a slot cannot be used.
+#[derive(Clone, Debug, thiserror::Error)]
+enum SlotFault {
+    /// There is no object.
+    #[error("it is missing")]
+    Missing,
+    /// No copy of the header is whole.
+    #[error("its header: {0}")]
+    Header(SectorFault),
+    /// The object is shorter than the header says.
+    #[error(
+        "it should hold {payload_bytes} bytes of metadata, the object has {object_bytes} bytes"
+    )]
+    Short { payload_bytes: u64, object_bytes: u64 },
+    /// The payload is damaged, or half overwritten.
+    #[error("the checksum of its metadata is wrong")]
+    Payload,
 }
 
 fn look_at_slot(
     storage: &mut dyn Storage,
     store: &StoreHeader,
     slot: u8,
-) -> Result<(Slot, Vec<u8>), OpenError> {
+) -> Result<Slot, OpenError> {
     let object = Object::Checkpoint(slot);
-    let Some(bytes) = length(storage, object)? else {
-        let fault = Some("it is missing".to_owned());
-        return Ok((Slot { header: None, fault }, Vec::new()));
+    let Some(object_bytes) = length(storage, object)? else {
+        return Ok(Slot { header: None, copy_fault: None, payload: Err(SlotFault::Missing) });
     };
-    let mut copies = Vec::new();
-    let mut fault = SectorFault::Blank;
+    let mut newest: Option<CheckpointHeader> = None;
+    let mut copy_fault = None;
     for copy in 0..2 {
         let mut block = [0; HEADER_BLOCK_BYTES];
         read(storage, object, copy_offset(copy), &mut block)?;
         match CheckpointHeader::decode(&block, store) {
-            Ok(header) => copies.push(header),
-            Err(SectorFault::Blank) => {}
-            Err(other) => fault = other,
+            Ok(header) if newest.is_none_or(|it| it.generation < header.generation) => {
+                newest = Some(header);
+            }
+            Ok(_) | Err(SectorFault::Blank) => {}
+            Err(fault) => copy_fault = Some(fault),
         }
     }
-    let Some(header) = copies.into_iter().max_by_key(|header| header.generation) else {
-        let fault = Some(format!("its header: {fault}"));
-        return Ok((Slot { header: None, fault }, Vec::new()));
+    let payload = match &newest {
+        Some(header) => read_metadata(storage, store, object, object_bytes, header)?,
+        None => Err(SlotFault::Header(copy_fault.unwrap_or(SectorFault::Blank))),
     };
-    let fits = header.payload_bytes <= bytes.saturating_sub(PAYLOAD_OFFSET);
-    let Some(payload_bytes) = usize::try_from(header.payload_bytes).ok().filter(|_| fits) else {
-        let fault = Some(format!(
-            "it should hold {} bytes of metadata, the object has {bytes} bytes",
-            header.payload_bytes
-        ));
-        return Ok((Slot { header: Some(header), fault }, Vec::new()));
+    Ok(Slot { header: newest, copy_fault, payload })
+}
+
+fn read_metadata(
+    storage: &mut dyn Storage,
+    store: &StoreHeader,
+    object: Object,
+    object_bytes: u64,
+    header: &CheckpointHeader,
+) -> Result<Result<Vec<u8>, SlotFault>, OpenError> {
+    let payload_bytes = header.payload_bytes;
+    let fits = payload_bytes <= object_bytes.saturating_sub(PAYLOAD_OFFSET);
+    let Some(length) = usize::try_from(payload_bytes).ok().filter(|_| fits) else {
+        return Ok(Err(SlotFault::Short { payload_bytes, object_bytes }));
     };
-    let mut payload = vec![0; payload_bytes];
+    let mut payload = vec![0; length];
     read(storage, object, PAYLOAD_OFFSET, &mut payload)?;
     let whole = checksum(store.secret, &payload) == header.payload_crc;
-    let fault = (!whole).then(|| "the checksum of its metadata is wrong".to_owned());
-    Ok((Slot { header: Some(header), fault }, payload))
+    Ok(if whole { Ok(payload) } else { Err(SlotFault::Payload) })
 }
 
 /// The newest checkpoint that is whole. Whether it may be used although a newer one is damaged is for the scan to
@@ -138,36 +167,47 @@ pub(super) fn load(
     storage: &mut dyn Storage,
     store: &StoreHeader,
 ) -> Result<LoadedCheckpoint, OpenError> {
-    let (first, first_payload) = look_at_slot(storage, store, 0)?;
-    let (second, second_payload) = look_at_slot(storage, store, 1)?;
-    let headers = || first.header.iter().chain(second.header.iter());
-    let synced_through = headers().map(|it| it.mark.position).max().unwrap_or_default();
-    let greatest_generation = headers().map(|it| it.generation).max().unwrap_or(0);
-    let greatest_opening = headers().map(|it| it.opening).max().unwrap_or(0);
-    let usable = |slot: &Slot| slot.header.filter(|_| slot.fault.is_none());
-    let generation = |slot: &Slot| usable(slot).map(|header| header.generation);
-    let (slot, chosen, other, payload) = if generation(&second) > generation(&first) {
-        (1, &second, &first, second_payload)
-    } else {
-        (0, &first, &second, first_payload)
+    let first = look_at_slot(storage, store, 0)?;
+    let second = look_at_slot(storage, store, 1)?;
+    let headers: Vec<CheckpointHeader> = first.header.into_iter().chain(second.header).collect();
+    let usable = |slot: &Slot| slot.payload.is_ok().then_some(slot.header?.generation);
+    let slot = u8::from(usable(&second) > usable(&first));
+    let (chosen, other) = if slot == 1 { (second, first) } else { (first, second) };
+    let (header, payload) = match (chosen.header, chosen.payload) {
+        (Some(header), Ok(payload)) => (header, payload),
+        // Neither slot is usable, so the first was chosen.
+        (_, first) => {
+            let tell = |payload: Result<_, SlotFault>| {
+                payload.err().map_or_else(String::new, |fault| fault.to_string())
+            };
+            let (first, second) = (tell(first), tell(other.payload));
+            return Err(OpenError::CheckpointDamaged { first, second });
+        }
     };
-    let Some(header) = usable(chosen) else {
-        return Err(OpenError::CheckpointDamaged {
-            first: first.fault.unwrap_or_default(),
-            second: second.fault.unwrap_or_default(),
-        });
-    };
-    // A slot of an older generation may be in the middle of being rewritten: that is no damage.
+    let mut faults = Vec::new();
+    let copies = [(slot, chosen.copy_fault), (1 - slot, other.copy_fault)];
+    for (slot, fault) in copies {
+        faults.extend(fault.map(|fault| (slot, SlotFault::Header(fault).to_string())));
+    }
+    // A slot of an older generation may be in the middle of being rewritten, and one that is blank was never
+    // used: neither is damaged.
     let older = other.header.is_some_and(|it| it.generation < header.generation);
-    let damaged = other.fault.clone().filter(|_| !older).map(|reason| (1 - slot, reason));
+    match other.payload {
+        Err(fault @ (SlotFault::Payload | SlotFault::Short { .. })) if !older => {
+            faults.push((1 - slot, fault.to_string()));
+        }
+        Err(fault @ SlotFault::Missing) => faults.push((1 - slot, fault.to_string())),
+        _ => {}
+    }
+    let greatest = |field: fn(&CheckpointHeader) -> u64| headers.iter().map(field).max();
     Ok(LoadedCheckpoint {
         slot,
         header,
         payload,
-        synced_through,
-        greatest_generation,
-        greatest_opening,
-        damaged,
+        synced_through: Position(greatest(|it| it.mark.position.0).unwrap_or(0)),
+        greatest_generation: greatest(|it| it.generation).unwrap_or(0),
+        greatest_opening: greatest(|it| it.opening).unwrap_or(0),
+        faults,
     })
 }
 
@@ -292,6 +332,9 @@ pub struct CheckpointWriter {
 impl CheckpointWriter {
     /// The next operation, to report with `action_done`. `None` while one is under way, when the checkpoint is
     /// committed, and while the journal is not durable (`Journal::durable`) up to the mark.
+    ///
+    /// # Panics
+    /// Never: the payload is in memory, so its offsets fit `usize`.
     pub fn next_action(&mut self, durable: Position) -> Option<(Object, Action)> {
         let waits = self.step == Step::Commit && durable < self.header.mark.position;
         if self.busy || waits {

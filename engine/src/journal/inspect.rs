@@ -1,7 +1,6 @@
 //! The offline, read-only look at a store that `flashtrack store check` and `dump` print: the same reading as
 //! recovery's, without a single write.
 
-use super::error::length;
 use super::frame::FrameKind;
 use super::recover::{Judged, judge};
 use super::scan::{ScannedFrame, read_payload};
@@ -121,7 +120,7 @@ fn findings(storage: &mut dyn Storage, judged: &Judged) -> Result<Vec<String>, O
     for (copy, fault) in copies.faults() {
         findings.push(format!("copy {copy} of the store's header: {fault}"));
     }
-    if let Some((slot, reason)) = &judged.checkpoint.damaged {
+    for (slot, reason) in &judged.checkpoint.faults {
         findings.push(format!("checkpoint slot {slot}: {reason}"));
     }
     for broken in &judged.survey.wrong_length {
@@ -138,9 +137,6 @@ fn findings(storage: &mut dyn Storage, judged: &Judged) -> Result<Vec<String>, O
             let object = Object::Segment(nameless.slot);
             findings.push(format!("the segment header of {object:?}: {}", nameless.fault));
         }
-    }
-    if length(storage, Object::Checkpoint(1 - judged.checkpoint.slot))?.is_none() {
-        findings.push(format!("checkpoint slot {} is missing", 1 - judged.checkpoint.slot));
     }
     Ok(findings)
 }

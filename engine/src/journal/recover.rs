@@ -7,6 +7,8 @@
 //!    failed left in the page cache only becomes durable. Then the headers of those after the first.
 //! 5. Write the header of the first: it makes void what the old segments hold past that place. That is the commit (J6).
 //!
+//! 6. Blank the headers of segments that are void now.
+//!
 //! Fresh segments go to slots that nothing readable uses, so a crash at any point leaves what the next recovery needs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,7 +83,8 @@ impl Judged {
     /// Why the store must not be opened, if so.
     pub(super) fn refusal(&self) -> Option<OpenError> {
         let damage = Box::new(self.scan.damage(self.layout())?);
-        Some(match self.checkpoint.damaged.clone() {
+        let mut faults = self.checkpoint.faults.iter();
+        Some(match faults.find(|(slot, _)| *slot != self.checkpoint.slot).cloned() {
             Some((slot, reason)) => OpenError::CheckpointLost { slot, reason, journal: damage },
             None => OpenError::JournalDamaged(damage),
         })
@@ -115,7 +118,10 @@ pub fn recover(storage: &mut dyn Storage) -> Result<Recovered, OpenError> {
         frames.push(frame.into_scanned(payload));
     }
     let mut journal = rewrite.commit(storage)?;
-    journal.slots_mut().add_free(freed_by_commit);
+    for &slot in &freed_by_commit {
+        retire(storage, slot)?;
+    }
+    journal.slots_mut().free_withheld(&freed_by_commit);
     Ok(Recovered {
         header,
         checkpoint: checkpoint.payload,
@@ -146,6 +152,7 @@ fn sort_slots(storage: &mut dyn Storage, judged: &Judged) -> Result<(Slots, Vec<
     let last_kept = layout.number_before(scan.base.position);
     let mut live = BTreeMap::new();
     let mut free = BTreeSet::new();
+    let mut withheld = BTreeSet::new();
     let mut freed_by_commit = Vec::new();
     for (&number, segment) in survey.segments.iter().chain(&survey.void) {
         if number < first_needed {
@@ -166,15 +173,15 @@ fn sort_slots(storage: &mut dyn Storage, judged: &Judged) -> Result<(Slots, Vec<
             free.insert(nameless.slot);
         }
     }
-    let mut unusable = BTreeSet::new();
     for broken in &survey.wrong_length {
         if broken.blank {
             remove(storage, Object::Segment(broken.slot))?;
         } else {
-            unusable.insert(broken.slot);
+            withheld.insert(broken.slot);
         }
     }
-    Ok((Slots::new(live, free, unusable), freed_by_commit))
+    withheld.extend(&freed_by_commit);
+    Ok((Slots::new(live, free, withheld), freed_by_commit))
 }
 
 /// The tail on its way to fresh segments.
@@ -272,6 +279,13 @@ impl Rewrite {
         self.journal.all_durable();
         Ok(self.journal)
     }
+}
+
+/// Blanks the header of a slot whose content the commit made void, so that the next recovery, which cannot
+/// know that the commit was durable, may use it.
+fn retire(storage: &mut dyn Storage, slot: u32) -> Result<(), OpenError> {
+    write(storage, Object::Segment(slot), 0, &[0; HEADER_BLOCK_BYTES])?;
+    sync(storage, Object::Segment(slot))
 }
 
 fn create_slot(

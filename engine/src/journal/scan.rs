@@ -8,10 +8,10 @@ use super::checkpoint::LoadedCheckpoint;
 use super::error::read;
 use super::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, FrameKind};
 use super::segment::Layout;
-use super::survey::{Segment, Survey, find_frames};
+use super::survey::{Nameless, Segment, Survey, find_frames};
 use super::{Damage, Mark, OpenError};
 use crate::io::{Object, Storage};
-use crate::store::{SECTOR_BYTES, StoreHeader, checksum};
+use crate::store::{SECTOR_BYTES, SectorFault, StoreHeader, checksum};
 use crate::units::{ByteRange, Position, Seq, VolumeId};
 
 /// A frame of the journal, as recovery gives it to the engine.
@@ -250,7 +250,7 @@ impl Walk<'_> {
     ) -> Result<Result<Accepted, FrameFault>, OpenError> {
         let object = Object::Segment(segment.slot);
         let offset = position.0 - self.layout.start(segment.header.number).0;
-        let bytes = window.read(storage, &self.layout, object, offset, FRAME_HEADER_BYTES)?;
+        let bytes = window.read(storage, self.layout, object, offset, FRAME_HEADER_BYTES)?;
         let (header, sum) = match FrameHeader::decode(bytes, self.store.secret) {
             Ok(decoded) => decoded,
             Err(fault) => return Ok(Err(fault)),
@@ -262,7 +262,7 @@ impl Walk<'_> {
         if header.kind == FrameKind::Record {
             let start = offset + FRAME_HEADER_BYTES;
             let payload =
-                window.read(storage, &self.layout, object, start, header.payload_bytes())?;
+                window.read(storage, self.layout, object, start, header.payload_bytes())?;
             if checksum(self.store.secret, payload) != header.payload_crc {
                 return Ok(Err(FrameFault::PayloadChecksum));
             }
@@ -315,7 +315,8 @@ impl Walk<'_> {
         if !of_named && known(number) {
             return;
         }
-        if !of_named && number <= stop.segment {
+        let damaged = |it: &Nameless| it.slot == slot && it.fault != SectorFault::Blank;
+        if number <= stop.segment && self.survey.nameless.iter().any(damaged) {
             told.push((number, slot));
         }
         let newest = self.survey.segments.get(&stop.segment).map_or(0, |it| it.header.opening);
@@ -405,7 +406,7 @@ impl Window {
     fn read(
         &mut self,
         storage: &mut dyn Storage,
-        layout: &Layout,
+        layout: Layout,
         object: Object,
         offset: u64,
         bytes: u64,

@@ -1,6 +1,6 @@
 //! Which slot holds which segment, which slots are free, and which are to be created.
 //!
-//! A slot is at any time exactly one of: held by a live segment, free (it exists, preallocated), being
+//! A slot is at any time exactly one of: held by a live segment, free (it exists, preallocated), withheld, being
 //! created, or not there yet.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,8 +15,8 @@ pub(super) struct Slots {
     live: BTreeMap<u64, u32>,
     free: BTreeSet<u32>,
     creating: BTreeSet<u32>,
-    /// Slots whose object is of the wrong length: neither used nor created again.
-    unusable: BTreeSet<u32>,
+    /// Slots that are there and must not be used: damaged, or still needed should recovery be cut off.
+    withheld: BTreeSet<u32>,
     /// Set when a creation failed, until segments are released or the engine asks to try again.
     paused: bool,
 }
@@ -26,9 +26,9 @@ impl Slots {
     pub(super) fn new(
         live: BTreeMap<u64, u32>,
         free: BTreeSet<u32>,
-        unusable: BTreeSet<u32>,
+        withheld: BTreeSet<u32>,
     ) -> Self {
-        Self { live, free, unusable, ..Self::default() }
+        Self { live, free, withheld, ..Self::default() }
     }
 
     /// Slot of a live segment.
@@ -69,9 +69,12 @@ impl Slots {
         self.free.extend(released.into_values());
     }
 
-    /// Adds slots that turned out to hold nothing.
-    pub(super) fn add_free(&mut self, slots: impl IntoIterator<Item = u32>) {
-        self.free.extend(slots);
+    /// Frees slots that were withheld.
+    pub(super) fn free_withheld(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            assert!(self.withheld.remove(&slot), "slot {slot} was not withheld");
+            self.free.insert(slot);
+        }
     }
 
     /// A slot to create now: while fewer than `READY_AHEAD` are free and `capacity` allows it.
@@ -91,7 +94,7 @@ impl Slots {
                 !live.contains(slot)
                     && !self.free.contains(slot)
                     && !self.creating.contains(slot)
-                    && !self.unusable.contains(slot)
+                    && !self.withheld.contains(slot)
             })
             .expect("fewer than 2^32 slots exist");
         self.creating.insert(slot);
@@ -125,7 +128,9 @@ mod tests {
         let mut slots = Slots::default();
         let wanted: Vec<u32> = std::iter::from_fn(|| slots.wanted(10)).collect();
         assert_eq!(wanted, [0, 1, 2]);
-        wanted.into_iter().for_each(|slot| slots.ready(slot));
+        for slot in wanted {
+            slots.ready(slot);
+        }
         assert_eq!(slots.wanted(10), None);
         assert_eq!(slots.take(1), Some(0));
         assert_eq!(slots.wanted(3), None, "the capacity is reached");

@@ -382,14 +382,14 @@ impl Journal {
         self.durable = self.syncing.take().expect("a sync was begun");
     }
 
-    /// Everything before this is durable.
-    pub fn durable(&self) -> Position {
-        self.durable.position
-    }
-
     /// The durable place: what a checkpoint of exactly the durable state carries.
     pub fn durable_mark(&self) -> Mark {
         self.durable
+    }
+
+    /// Everything before this is durable.
+    pub fn durable(&self) -> Position {
+        self.durable.position
     }
 
     /// All frames up to this number are durable.

@@ -1,7 +1,10 @@
 //! Tests of the journal: a small world of a disk and an open store, then the cases file by file.
 
 mod basic;
+mod checkpoints;
+mod cuts;
 mod disk;
+mod rot;
 
 use crate::io::{Object, Storage};
 use crate::journal::{

@@ -1,0 +1,140 @@
+//! Checkpoints: cut off anywhere, the one before stays in force; they wait for the journal; segments follow them.
+
+use super::*;
+use crate::io::Action;
+
+#[test]
+fn a_checkpoint_cut_off_at_any_operation_leaves_the_old_or_the_new_one() {
+    let mut numbers = Numbers::new(4);
+    for actions in 0..8 {
+        for _ in 0..20 {
+            let mut world = World::new();
+            world.record(b"one");
+            world.write_and_sync();
+            world.checkpoint(b"older checkpoint");
+            world.record(b"two");
+            world.write_and_sync();
+            world.checkpoint(b"newer checkpoint");
+            world.record(b"three");
+            world.write_and_sync();
+            let before = world.expected.clone();
+            let mark = world.journal().mark();
+            let payload = vec![b'x'; 3000];
+            let mut writer = world.store.checkpoints.begin(mark, mark.position, payload.clone());
+            for _ in 0..actions {
+                if let Some((object, action)) = writer.next_action(mark.position) {
+                    perform(&mut world.disk, object, action);
+                    writer.action_done();
+                }
+            }
+            let committed = writer.is_committed();
+            let again = world.cut(|_| numbers.fate());
+            if again.store.checkpoint == payload {
+                assert!(actions > 3, "the header is written last");
+                assert_eq!(again.expected, []);
+            } else {
+                assert!(!committed);
+                assert_eq!(again.store.checkpoint, b"newer checkpoint");
+                assert_eq!(again.expected, before);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_is_not_committed_before_the_journal_up_to_its_mark_is_durable() {
+    let mut world = World::new();
+    world.record(b"a record");
+    world.write();
+    let mark = world.journal().mark();
+    let mut writer = world.store.checkpoints.begin(mark, mark.position, vec![1; 10]);
+    while let Some((object, action)) = writer.next_action(world.store.journal.durable()) {
+        perform(&mut world.disk, object, action);
+        writer.action_done();
+    }
+    assert!(!writer.is_committed());
+    world.sync();
+    let next = writer.next_action(world.store.journal.durable());
+    assert!(matches!(next, Some((_, Action::Write { offset: 0, .. }))), "{next:?}");
+}
+
+#[test]
+fn a_long_checkpoint_is_written_in_slices() {
+    let mut world = World::new();
+    let mark = world.journal().mark();
+    let payload = Numbers::new(9).bytes((2 << 20) + 5);
+    let mut writer = world.store.checkpoints.begin(mark, mark.position, payload.clone());
+    let mut written = Vec::new();
+    while let Some((object, action)) = writer.next_action(mark.position) {
+        assert!(writer.next_action(mark.position).is_none(), "one operation at a time");
+        if let Action::Write { data, .. } = &action {
+            written.push(data.len());
+        }
+        perform(&mut world.disk, object, action);
+        writer.action_done();
+    }
+    assert_eq!(written, [1 << 20, 1 << 20, 5, 4096]);
+    world.store.checkpoints.committed(&writer);
+    assert_eq!(world.cut(|_| Fate::Lost).store.checkpoint, payload);
+}
+
+#[test]
+fn an_abandoned_checkpoint_is_followed_by_one_that_counts() {
+    let mut world = World::new();
+    world.record(b"a record");
+    world.write_and_sync();
+    world.checkpoint(b"in force");
+    let mark = world.journal().mark();
+    let mut writer = world.store.checkpoints.begin(mark, mark.position, vec![1; 100]);
+    let (_, action) = writer.next_action(mark.position).unwrap();
+    assert!(matches!(action, Action::Allocate { .. }), "space is taken first: {action:?}");
+    drop(writer);
+    world.checkpoint(b"the next one");
+    assert_eq!(world.cut(|_| Fate::Lost).store.checkpoint, b"the next one");
+}
+
+#[test]
+fn staged_writes_older_than_the_checkpoint_stay_readable_until_they_are_released() {
+    let mut world = World::new();
+    let old = world.data(0, &[6; 5000]);
+    world.write_and_sync();
+    for _ in 0..8 {
+        world.data(0, &[7; 12_000]);
+    }
+    world.write_and_sync();
+    let mark = world.journal().mark();
+    let mut writer = world.store.checkpoints.begin(mark, old.payload, b"lists them".to_vec());
+    while let Some((object, action)) = writer.next_action(mark.position) {
+        perform(&mut world.disk, object, action);
+        writer.action_done();
+    }
+    let release = world.store.checkpoints.committed(&writer);
+    assert_eq!(release, old.payload);
+    world.journal().release_before(release);
+    for _ in 0..3 {
+        world = World::open(world.disk);
+        let bytes = payload_at(&mut world.disk, &world.store.journal, old.payload, 5000);
+        assert_eq!(bytes, [6; 5000]);
+        assert_eq!(world.journal().payload_crc(&bytes), old.payload_crc);
+    }
+    // The header of their segment may rot: the frames say themselves where they belong.
+    let (object, _) = world.journal().locate(old.payload).unwrap();
+    world.disk.flip(object, 30);
+    world = World::open(world.disk);
+    assert_eq!(world.journal().locate(old.payload).map(|(object, _)| object), Some(object));
+    world.journal().release_before(mark.position);
+    assert_eq!(world.journal().locate(old.payload), None);
+}
+
+#[test]
+fn many_openings_without_a_checkpoint_do_not_pile_up_slots() {
+    let mut world = World::new();
+    world.record(b"a record");
+    world.write_and_sync();
+    for _ in 0..50 {
+        world = World::open(world.disk);
+    }
+    let slots = world.disk.objects().iter().filter(|it| matches!(it, Object::Segment(_))).count();
+    assert!(slots <= 6, "{slots} slots");
+    assert_eq!(world.expected, [Expected::Record(b"a record".to_vec())]);
+}
