@@ -1,2 +1,74 @@
-//! `flashtrack`, the command line.
-fn main() {}
+//! `flashtrack`, the command line of administrators.
+//!
+//! Read `cli` for what can be said, `native` for what is done with it, `failure` for what can go wrong.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod client;
+mod failure;
+mod generate;
+mod native;
+mod output;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Noun};
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let json = cli.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let code = failure.exit_code();
+            failure.tell(json);
+            code
+        }
+    }
+}
+
+/// Help and version are no errors; bad usage is told in JSON too when `--json` is among the words.
+fn usage(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|word| word == "--json");
+    if error.use_stderr() && json {
+        let failure = Failure::Usage(error.to_string().trim().to_owned());
+        let code = failure.exit_code();
+        failure.tell(json);
+        return code;
+    }
+    // A reader that has left misses nothing.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let client = Client { path: cli.control };
+    let output = if cli.json { Output::Json } else { Output::Text };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::Unreachable {
+            path: client.path.clone(),
+            source,
+        })?;
+    runtime.block_on(async {
+        match cli.noun {
+            Noun::Pool(verb) => native::pool::run(verb, &client, output).await,
+            Noun::Volume(verb) => native::volume::run(verb, &client, output).await,
+            Noun::Copy(verb) => native::copy::run(verb, &client, output).await,
+            Noun::Store(verb) => native::store::run(verb, &client, output).await,
+            Noun::Completions { shell } => generate::completions(shell),
+            Noun::Man { directory } => generate::manual(&directory),
+        }
+    })
+}

@@ -1,0 +1,452 @@
+//! The binary `flashtrack` as scripts and people meet it: help, usage, exit codes, JSON, tables.
+//!
+//! A fake server answers each command with the next canned answer and keeps what it was asked.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::thread::JoinHandle;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+struct FakeServer {
+    directory: TempDir,
+    thread: JoinHandle<Vec<Value>>,
+}
+
+impl FakeServer {
+    /// Answers as many requests as there are answers: an HTTP status and a body each.
+    fn answering(answers: Vec<(u16, Value)>) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let listener = UnixListener::bind(directory.path().join("control.sock")).expect("a socket");
+        let thread = std::thread::spawn(move || {
+            answers
+                .into_iter()
+                .map(|(status, body)| answer_one(&listener, status, &body.to_string()))
+                .collect()
+        });
+        Self { directory, thread }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("control.sock")
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        flashtrack()
+            .arg("--control")
+            .arg(self.socket())
+            .args(words)
+            .output()
+            .expect("the binary runs")
+    }
+
+    /// The commands that were asked, in order.
+    fn asked(self) -> Vec<Value> {
+        self.thread.join().expect("the fake server ends")
+    }
+}
+
+fn answer_one(listener: &UnixListener, status: u16, body: &str) -> Value {
+    let (stream, _) = listener.accept().expect("a connection");
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a header line");
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().expect("a length");
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut request = vec![0; length];
+    reader.read_exact(&mut request).expect("a body");
+    write!(
+        reader.get_mut(),
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .expect("the answer is taken");
+    serde_json::from_slice(&request).expect("a JSON command")
+}
+
+fn flashtrack() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flashtrack"));
+    command
+        .env_remove("FLASHTRACK_CONTROL")
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(words: &[&str]) -> Output {
+    flashtrack().args(words).output().expect("the binary runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+fn volume(name: &str, size_bytes: u64) -> Value {
+    json!({
+        "id": 1, "name": name, "device": "0A00", "type": "fb", "size_bytes": size_bytes, "track_bytes": 65536,
+        "tracks": size_bytes / 65536, "thin": false, "pool": null, "allocated_bytes": 4096, "status": "online",
+        "connections": 2, "source_relationships": 1, "target_relationships": 0
+    })
+}
+
+fn copy(id: u32, state: &str, tracks_left: u32, ended: Option<&str>) -> Value {
+    json!({
+        "id": id, "source": "data", "target": "clone", "source_track": 0, "target_track": 0, "tracks": 16,
+        "mode": "copy", "state": state, "incremental": false, "space_efficient": false, "tracks_left": tracks_left,
+        "established_at": 1_700_000_000, "durable": true, "ended": ended
+    })
+}
+
+fn copies(reports: &[Value]) -> (u16, Value) {
+    (200, json!({ "copies": reports }))
+}
+
+const VERBS: [&[&str]; 18] = [
+    &[],
+    &["pool"],
+    &["pool", "create"],
+    &["pool", "list"],
+    &["pool", "show"],
+    &["pool", "delete"],
+    &["volume", "create"],
+    &["volume", "list"],
+    &["volume", "show"],
+    &["volume", "delete"],
+    &["copy", "establish"],
+    &["copy", "list"],
+    &["copy", "wait"],
+    &["copy", "withdraw"],
+    &["store", "status"],
+    &["store", "drain"],
+    &["completions"],
+    &["man"],
+];
+
+#[test]
+fn every_verb_has_help_and_every_leaf_an_example() {
+    for verb in VERBS {
+        let output = run(&[verb, &["--help"]].concat());
+
+        let help = stdout(&output);
+        assert_eq!(output.status.code(), Some(0), "{verb:?}");
+        assert!(help.contains("Usage: flashtrack"), "{verb:?}: {help}");
+        let leaf = verb != &["pool"];
+        assert!(
+            !leaf || help.contains("Example"),
+            "{verb:?} has no example: {help}"
+        );
+        assert_eq!(stderr(&output), "", "{verb:?}");
+    }
+}
+
+#[test]
+fn bad_usage_exits_with_2_and_names_what_is_wrong() {
+    for (words, named) in [
+        (vec!["pool", "create", "p0"], "--capacity"),
+        (
+            vec!["pool", "create", "p0", "--capacity", "10X"],
+            "powers of 1024",
+        ),
+        (
+            vec!["pool", "create", "p0", "--capacity", "17179869184G"],
+            "2^64",
+        ),
+        (
+            vec!["volume", "create", "v", "--size", "1G", "--type", "ext4"],
+            "3390-3",
+        ),
+        (
+            vec!["volume", "create", "v", "--size", "1G", "--cylinders", "1"],
+            "--cylinders",
+        ),
+        (
+            vec!["volume", "create", "v", "--size", "1G", "--device", "12345"],
+            "hexadecimal",
+        ),
+        (vec!["copy", "establish", "data"], "TARGET"),
+        (
+            vec!["copy", "establish", "a", "b", "--extent", "1:2"],
+            "SRC:TGT:COUNT",
+        ),
+        (vec!["copy", "wait"], "--target"),
+        (vec!["copy", "wait", "1", "--target", "t"], "--target"),
+        (vec!["copy", "wait", "1", "--timeout", "60"], "unit"),
+        (vec!["copy", "withdraw"], "--target"),
+        (vec!["copy", "withdraw", "1", "--source", "s"], "--source"),
+        (vec!["frobnicate"], "frobnicate"),
+        (vec!["pool", "list", "--frobnicate"], "--frobnicate"),
+    ] {
+        let output = run(&words);
+
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {error}");
+        assert!(
+            error.contains(named),
+            "{words:?} does not say {named}: {error}"
+        );
+        assert_eq!(stdout(&output), "", "{words:?}");
+    }
+}
+
+#[test]
+fn without_a_server_it_says_how_to_name_the_control_socket() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let missing = directory.path().join("no.sock");
+
+    let output = flashtrack()
+        .args(["volume", "list"])
+        .env("FLASHTRACK_CONTROL", &missing)
+        .output()
+        .expect("the binary runs");
+
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error.contains("no.sock"), "{error}");
+    assert!(error.contains("--control"), "{error}");
+}
+
+#[test]
+fn errors_are_json_in_json_mode() {
+    let unreachable = run(&["--json", "--control", "/nonexistent/c.sock", "pool", "list"]);
+    let error: Value = serde_json::from_slice(&unreachable.stderr).expect("JSON");
+    assert_eq!(unreachable.status.code(), Some(1));
+    assert_eq!(error["kind"], "unreachable");
+    assert!(error["help"].as_str().expect("help").contains("--control"));
+
+    let usage = run(&["pool", "create", "--json"]);
+    let error: Value = serde_json::from_slice(&usage.stderr).expect("JSON");
+    assert_eq!(usage.status.code(), Some(2));
+    assert_eq!(error["kind"], "usage");
+}
+
+#[test]
+fn a_refusal_exits_with_1_and_tells_message_and_help() {
+    let refusal = json!({
+        "kind": "not_found", "message": "pool p9 does not exist", "help": "see `flashtrack pool list`"
+    });
+    let server = FakeServer::answering(vec![(404, refusal.clone()), (404, refusal.clone())]);
+
+    let text = server.run(&["pool", "show", "p9"]);
+    assert_eq!(text.status.code(), Some(1));
+    assert!(stderr(&text).contains("pool p9 does not exist"));
+    assert!(stderr(&text).contains("flashtrack pool list"));
+
+    let json = server.run(&["pool", "show", "p9", "--json"]);
+    assert_eq!(json.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&json.stderr).expect("JSON");
+    assert_eq!(told, refusal);
+    assert_eq!(server.asked()[0], json!({"pool_show": {"name": "p9"}}));
+}
+
+#[test]
+fn nonsense_that_fits_64_bits_is_left_to_the_server() {
+    let refusal = json!({"kind": "invalid", "message": "too large", "help": null});
+    let server = FakeServer::answering(vec![(400, refusal.clone()), (400, refusal)]);
+
+    for (size, bytes) in [("0", 0), ("9223372036854775808", 1_u64 << 63)] {
+        let output = server.run(&["volume", "create", "v", "--size", size]);
+        assert_eq!(output.status.code(), Some(1), "{bytes}");
+    }
+
+    let asked = server.asked();
+    assert_eq!(asked[0]["volume_create"]["size_bytes"], 0);
+    assert_eq!(asked[1]["volume_create"]["size_bytes"], 1_u64 << 63);
+}
+
+#[test]
+fn volume_create_sends_every_option_and_says_when_the_size_was_rounded() {
+    let report = json!({"volumes": [volume("v", 131_072)]});
+    let server = FakeServer::answering(vec![(200, report.clone()), (200, report)]);
+
+    let rounded = server.run(&[
+        "volume", "create", "v", "--size", "65537", "--device", "0a00", "--thin", "p0",
+    ]);
+    assert!(
+        stdout(&rounded).contains("rounded up from 65537 bytes"),
+        "{}",
+        stdout(&rounded)
+    );
+    let exact = server.run(&["volume", "create", "v", "--size", "128K"]);
+    assert!(!stdout(&exact).contains("rounded"), "{}", stdout(&exact));
+
+    assert_eq!(
+        server.asked()[0],
+        json!({"volume_create": {
+            "name": "v", "size_bytes": 65537, "cylinders": null, "volume_type": "fb", "device": 0x0A00, "thin": "p0"
+        }})
+    );
+}
+
+#[test]
+fn lists_are_aligned_tables_without_colour_off_a_terminal_or_json_arrays() {
+    let report = json!({"volumes": [volume("a", 65_536), volume("longer-name", 131_072)]});
+    let server = FakeServer::answering(vec![(200, report.clone()), (200, report.clone())]);
+
+    let text = stdout(&server.run(&["volume", "list"]));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(lines[0].find("DEVICE"), lines[2].find("0A00"), "{text}");
+    assert!(!text.contains('\u{1b}'), "colour off a terminal: {text:?}");
+
+    let json: Value =
+        serde_json::from_slice(&server.run(&["volume", "list", "--json"]).stdout).expect("JSON");
+    assert_eq!(json, report["volumes"]);
+}
+
+#[test]
+fn one_object_is_a_json_object_and_what_has_no_report_an_empty_one() {
+    let server = FakeServer::answering(vec![
+        (200, json!({"volumes": [volume("a", 65_536)]})),
+        (200, json!("done")),
+    ]);
+
+    let shown: Value =
+        serde_json::from_slice(&server.run(&["volume", "show", "a", "--json"]).stdout)
+            .expect("JSON");
+    assert_eq!(shown, volume("a", 65_536));
+    let deleted: Value =
+        serde_json::from_slice(&server.run(&["volume", "delete", "a", "--json"]).stdout)
+            .expect("JSON");
+    assert_eq!(deleted, json!({}));
+}
+
+#[test]
+fn establish_sends_mode_opt_in_and_extents() {
+    let server = FakeServer::answering(vec![copies(&[copy(7, "f-copy", 16, None)])]);
+
+    let output = server.run(&[
+        "copy",
+        "establish",
+        "data",
+        "clone",
+        "--nocopy",
+        "--space-efficient",
+        "--extent",
+        "0:16:8",
+        "--extent",
+        "100:0:4",
+    ]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        server.asked()[0],
+        json!({"copy_establish": {
+            "pairs": [{"source": "data", "target": "clone", "extents": [
+                {"source_track": 0, "target_track": 16, "tracks": 8},
+                {"source_track": 100, "target_track": 0, "tracks": 4},
+            ]}],
+            "mode": "nocopy", "space_efficient": true
+        }})
+    );
+}
+
+#[test]
+fn waiting_polls_until_the_copy_is_complete() {
+    let server = FakeServer::answering(vec![
+        copies(&[copy(7, "f-copy", 16, None)]),
+        copies(&[copy(7, "f-copy", 4, None)]),
+        copies(&[copy(7, "complete", 0, Some("completed"))]),
+    ]);
+
+    let output = server.run(&["copy", "wait", "--target", "clone", "--json"]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let reports: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(reports[0]["ended"], "completed");
+    let asked = server.asked();
+    assert_eq!(asked[0], json!({"copy_show": {"target": "clone"}}));
+    assert_eq!(asked[2], json!({"copy_show": {"id": 7}}));
+}
+
+#[test]
+fn waiting_for_one_that_has_completed_returns_0_and_for_others_1() {
+    for (report, code) in [
+        (copy(7, "complete", 0, Some("completed")), 0),
+        (copy(7, "f-copy", 3, Some("withdrawn")), 1),
+        (copy(7, "failed", 3, None), 1),
+        (copy(7, "suspended", 3, None), 1),
+    ] {
+        let server = FakeServer::answering(vec![copies(std::slice::from_ref(&report))]);
+        let output = server.run(&["copy", "wait", "7"]);
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{report}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn waiting_longer_than_the_timeout_exits_with_3() {
+    let server = FakeServer::answering(vec![copies(&[copy(7, "f-copy", 16, None)])]);
+
+    let output = server.run(&["copy", "wait", "7", "--timeout", "0s"]);
+
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        stderr(&output).contains("16 tracks are left"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn withdrawing_nothing_by_name_is_no_error() {
+    let server = FakeServer::answering(vec![copies(&[])]);
+
+    let output = server.run(&["copy", "withdraw", "--target", "clone"]);
+
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stdout(&output), "nothing to withdraw\n");
+    assert_eq!(
+        server.asked()[0],
+        json!({"copy_withdraw": {"target": "clone"}})
+    );
+}
+
+#[test]
+fn an_answer_of_something_else_than_flashtrackd_is_told_as_such() {
+    let server = FakeServer::answering(vec![(200, json!({"hello": 1})), (500, json!("broken"))]);
+
+    for _ in 0..2 {
+        let output = server.run(&["volume", "list"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            stderr(&output).contains("control API"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_cover_the_verbs() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&run(&["completions", shell]));
+        assert!(script.contains("space-efficient"), "{shell}");
+    }
+    let directory = TempDir::new().expect("a temporary directory");
+    let output = run(&["man", directory.path().to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for page in [
+        "flashtrack.1",
+        "flashtrack-copy-establish.1",
+        "flashtrack-pool-create.1",
+    ] {
+        assert!(directory.path().join(page).exists(), "{page} is missing");
+    }
+}
