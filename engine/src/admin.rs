@@ -14,7 +14,7 @@ pub struct CommandId(pub u64);
 
 /// What an administrator can ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// Make a pool.
     PoolCreate {
@@ -68,6 +68,7 @@ pub enum Command {
 
 /// A volume to make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct VolumeSpec {
     /// Its name, unique among volumes; also the NBD export's name.
     pub name: String,
@@ -87,6 +88,7 @@ pub struct VolumeSpec {
 
 /// An establish command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EstablishSpec {
     /// Source and target volumes, with extents or whole.
     pub pairs: Vec<PairSpec>,
@@ -100,6 +102,7 @@ pub struct EstablishSpec {
 
 /// One source and target of an establish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PairSpec {
     /// Name of the source volume.
     pub source: String,
@@ -112,6 +115,7 @@ pub struct PairSpec {
 
 /// A run of tracks, from a place on the source to a place on the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ExtentSpec {
     /// First track on the source.
     pub source_track: u32,

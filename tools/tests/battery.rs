@@ -143,7 +143,7 @@ fn every_verb_has_help_and_every_leaf_an_example() {
         let help = stdout(&output);
         assert_eq!(output.status.code(), Some(0), "{verb:?}");
         assert!(help.contains("Usage: flashtrack"), "{verb:?}: {help}");
-        let leaf = verb != &["pool"];
+        let leaf = verb != ["pool"];
         assert!(
             !leaf || help.contains("Example"),
             "{verb:?} has no example: {help}"

@@ -1,0 +1,175 @@
+//! The one table of metric names, each with its help.
+//!
+//! Names follow Prometheus' conventions: base units, `_total` on what only grows.
+
+/// One metric name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Family {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What it counts.
+    pub(super) help: &'static str,
+}
+
+macro_rules! families {
+    ($($constant:ident = $name:literal: $help:literal;)*) => {
+        $(pub(super) const $constant: Family = Family { name: $name, help: $help };)*
+    };
+}
+
+families! {
+    BUILD_INFO = "flashtrack_build_info": "Always 1; the version of the server.";
+    STORE_INFO = "flashtrack_store_info": "Always 1; the identity of the store.";
+    WRITES_STOPPED = "flashtrack_writes_stopped": "1 when no writes are taken after a failed sync, until the server is restarted.";
+    CONNECTIONS = "flashtrack_connections": "NBD connections now.";
+    HANDSHAKES = "flashtrack_handshakes": "NBD connections now whose handshake is not finished.";
+    ACCEPTED = "flashtrack_connections_accepted_total": "NBD connections taken.";
+    REFUSED = "flashtrack_connections_refused_total": "NBD connections closed at once because a limit was reached.";
+    RECEIVED = "flashtrack_received_bytes_total": "Bytes received from NBD clients.";
+    SENT = "flashtrack_sent_bytes_total": "Bytes sent to NBD clients.";
+
+    VOLUME_OPERATIONS = "flashtrack_volume_operations_total": "Requests answered, with success or not.";
+    VOLUME_BYTES = "flashtrack_volume_bytes_total": "Bytes of the requests answered with success.";
+    VOLUME_ERRORS = "flashtrack_volume_errors_total": "Requests answered with an error.";
+    VOLUME_DURATION = "flashtrack_volume_operation_duration_seconds": "Time from receipt of a request to the engine's reply.";
+    VOLUME_CONNECTIONS = "flashtrack_volume_connections": "NBD connections of the volume now.";
+    VOLUME_SIZE = "flashtrack_volume_size_bytes": "Size of the volume.";
+    VOLUME_ALLOCATED = "flashtrack_volume_allocated_bytes": "Space allocated for the volume: blocks of its file, or slots of its pool.";
+    VOLUME_FAILED = "flashtrack_volume_failed": "1 when the volume refuses I/O.";
+    VOLUME_RELATIONSHIPS = "flashtrack_volume_relationships": "Relationships of the volume, by its role in them.";
+
+    POOL_CAPACITY = "flashtrack_pool_capacity_bytes": "Capacity of the pool.";
+    POOL_USED = "flashtrack_pool_used_bytes": "Bytes in slots that hold data.";
+    POOL_FREE = "flashtrack_pool_free_bytes": "Bytes in slots that are neither used nor reserved.";
+    POOL_RESERVED = "flashtrack_pool_reserved_bytes": "Bytes promised to staged writes that will need a slot.";
+    POOL_PRESERVED = "flashtrack_pool_preserved_bytes": "Of the used bytes, those preserved of sources for their thin targets.";
+    POOL_FAILED = "flashtrack_pool_failed": "1 when a write or sync of the pool has failed.";
+
+    RELATIONSHIPS = "flashtrack_relationships": "Relationships that live.";
+    TRACKS_LEFT = "flashtrack_relationship_tracks_left": "Tracks whose image is not yet on the target.";
+    TRACKS_COPIED = "flashtrack_relationship_tracks_copied": "Tracks whose image is on the target.";
+    RELATIONSHIP_FAILED = "flashtrack_relationship_failed": "1 when the relationship has failed or is suspended: its target refuses I/O.";
+
+    STAGED_BYTES = "flashtrack_staged_bytes": "Bytes of staged writes whose home is not written yet.";
+    STAGED_BLOCKS = "flashtrack_staged_blocks": "Blocks of staged writes.";
+    JOURNAL_USED = "flashtrack_journal_used_bytes": "Bytes of the journal in use.";
+    JOURNAL_CAPACITY = "flashtrack_journal_capacity_bytes": "Bytes that the journal may hold.";
+}
+
+/// A counter of the engine, by its name in `StoreReport::counters`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EngineCounter {
+    /// Name in the report.
+    pub(super) counter: &'static str,
+    /// Name as a metric.
+    pub(super) family: Family,
+}
+
+/// Counters of the engine; one that the report lacks has no series.
+pub(super) const ENGINE_COUNTERS: [EngineCounter; 10] = [
+    engine(
+        "first_writes",
+        "flashtrack_first_writes_total",
+        "Host writes to blocks that some copy still needs as they were.",
+    ),
+    engine(
+        "staged_writes",
+        "flashtrack_staged_writes_total",
+        "Host writes that went into the journal first.",
+    ),
+    engine(
+        "direct_writes",
+        "flashtrack_direct_writes_total",
+        "Host writes that went straight to their home.",
+    ),
+    engine(
+        "preserved_bytes",
+        "flashtrack_preserved_bytes_total",
+        "Bytes copied to targets and pools because their source was about to change.",
+    ),
+    engine(
+        "background_copied_bytes",
+        "flashtrack_background_copied_bytes_total",
+        "Bytes copied to targets in the background.",
+    ),
+    engine(
+        "destaged_bytes",
+        "flashtrack_destaged_bytes_total",
+        "Bytes of staged writes written to their home.",
+    ),
+    engine(
+        "journal_written_bytes",
+        "flashtrack_journal_written_bytes_total",
+        "Bytes appended to the journal, records included.",
+    ),
+    engine(
+        "checkpoints",
+        "flashtrack_checkpoints_total",
+        "Checkpoints written.",
+    ),
+    engine(
+        "relationships_failed",
+        "flashtrack_relationships_failed_total",
+        "Relationships that failed, mostly because their pool was full.",
+    ),
+    engine(
+        "throttled_writes",
+        "flashtrack_throttled_writes_total",
+        "Host writes that waited for room in the journal.",
+    ),
+];
+
+const fn engine(counter: &'static str, name: &'static str, help: &'static str) -> EngineCounter {
+    EngineCounter {
+        counter,
+        family: Family { name, help },
+    }
+}
+
+/// Durations of the engine: how many there were, and their sum in microseconds, by the names of both
+/// in `StoreReport::counters`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EngineDuration {
+    /// Name of the count in the report.
+    pub(super) count: &'static str,
+    /// Name of the sum in the report.
+    pub(super) sum_us: &'static str,
+    /// Name as a metric.
+    pub(super) family: Family,
+}
+
+/// Durations of the engine; one that the report lacks has no series.
+pub(super) const ENGINE_DURATIONS: [EngineDuration; 4] = [
+    EngineDuration {
+        count: "journal_syncs",
+        sum_us: "journal_sync_us",
+        family: Family {
+            name: "flashtrack_journal_sync_duration_seconds",
+            help: "Syncs of the journal, and the time they took.",
+        },
+    },
+    EngineDuration {
+        count: "home_syncs",
+        sum_us: "home_sync_us",
+        family: Family {
+            name: "flashtrack_home_sync_duration_seconds",
+            help: "Syncs of volumes' files, and the time they took.",
+        },
+    },
+    EngineDuration {
+        count: "pool_syncs",
+        sum_us: "pool_sync_us",
+        family: Family {
+            name: "flashtrack_pool_sync_duration_seconds",
+            help: "Syncs of pools, and the time they took.",
+        },
+    },
+    EngineDuration {
+        count: "establishes",
+        sum_us: "establish_us",
+        family: Family {
+            name: "flashtrack_establish_duration_seconds",
+            help: "Establish commands, and the time from command to answer.",
+        },
+    },
+];

@@ -1,0 +1,221 @@
+//! What Prometheus gets to read.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use flashtrack_engine::admin::{
+    CopyMode, CopyReport, CopyState, EndReason, PoolReport, PoolStatus, VolumeReport, VolumeStatus,
+};
+use flashtrack_engine::geometry::VolumeType;
+use flashtrack_engine::units::VolumeId;
+
+use super::families::{ENGINE_COUNTERS, ENGINE_DURATIONS};
+use super::observe::Observation;
+use super::render::render;
+use crate::worker::{RequestKind, VolumeStats};
+
+fn volume(id: u32, name: &str) -> VolumeReport {
+    VolumeReport {
+        id,
+        name: name.to_owned(),
+        device: "0A00".to_owned(),
+        volume_type: VolumeType::Fb,
+        size_bytes: 1 << 20,
+        track_bytes: 65_536,
+        tracks: 16,
+        thin: false,
+        pool: None,
+        allocated_bytes: 4096,
+        status: VolumeStatus::Online,
+        connections: 1,
+        source_relationships: 1,
+        target_relationships: 0,
+    }
+}
+
+fn copy(id: u32, ended: Option<EndReason>) -> CopyReport {
+    CopyReport {
+        id,
+        source: "data".to_owned(),
+        target: "snap".to_owned(),
+        source_track: 0,
+        target_track: 0,
+        tracks: 16,
+        mode: CopyMode::Copy,
+        state: CopyState::FCopy,
+        incremental: false,
+        space_efficient: false,
+        tracks_left: 6,
+        established_at: 1,
+        durable: true,
+        ended,
+    }
+}
+
+/// A server with everything that can have a series.
+fn everything() -> Observation {
+    let mut seen = Observation {
+        volumes: vec![volume(1, "data")],
+        copies: vec![copy(5, None), copy(6, Some(EndReason::Withdrawn))],
+        pools: vec![PoolReport {
+            id: 1,
+            name: "p0".to_owned(),
+            capacity_bytes: 1000,
+            used_bytes: 300,
+            reserved_bytes: 100,
+            preserved_bytes: 200,
+            volumes: vec![],
+            status: PoolStatus::Ok,
+        }],
+        ..Observation::default()
+    };
+    let mut stats = VolumeStats::new(VolumeId(1), "data".to_owned());
+    stats.kind(RequestKind::Read).record(20, Some(4096));
+    stats.kind(RequestKind::Read).record(3_000_000, None);
+    seen.worker.volumes = vec![stats];
+    let counters = ENGINE_COUNTERS.iter().map(|engine| engine.counter);
+    let durations = ENGINE_DURATIONS
+        .iter()
+        .flat_map(|engine| [engine.count, engine.sum_us]);
+    seen.store.counters = counters
+        .chain(durations)
+        .map(|name| (name.to_owned(), 3))
+        .collect();
+    seen
+}
+
+fn assert_line(text: &str, line: &str) {
+    assert!(
+        text.lines().any(|found| found == line),
+        "no line {line} in:\n{text}"
+    );
+}
+
+#[test]
+fn promtool_finds_nothing_to_complain_about() {
+    let text = render(&everything());
+
+    let promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut promtool = match promtool {
+        Ok(promtool) => promtool,
+        Err(error) => {
+            eprintln!("skipped: promtool (Debian's prometheus) does not start: {error}");
+            return;
+        }
+    };
+    let mut input = promtool.stdin.take().expect("it is piped");
+    input.write_all(text.as_bytes()).expect("promtool reads");
+    drop(input);
+    let output = promtool.wait_with_output().expect("promtool ends");
+
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && complaints.is_empty(),
+        "{complaints}\n{text}"
+    );
+}
+
+#[test]
+fn requests_are_counted_by_volume_and_kind() {
+    let text = render(&everything());
+
+    let labels = r#"{volume="data",kind="read"}"#;
+    assert_line(
+        &text,
+        &format!("flashtrack_volume_operations_total{labels} 2"),
+    );
+    assert_line(
+        &text,
+        &format!("flashtrack_volume_bytes_total{labels} 4096"),
+    );
+    assert_line(&text, &format!("flashtrack_volume_errors_total{labels} 1"));
+}
+
+#[test]
+fn latencies_are_cumulated_buckets_in_seconds_with_the_exact_sum() {
+    let text = render(&everything());
+
+    let name = "flashtrack_volume_operation_duration_seconds";
+    let bucket = |le| format!(r#"{name}_bucket{{volume="data",kind="read",le="{le}"}}"#);
+    assert_line(&text, &format!("# TYPE {name} histogram"));
+    assert_line(&text, &format!("{} 0", bucket("0.00001")));
+    assert_line(&text, &format!("{} 1", bucket("0.000025")));
+    assert_line(&text, &format!("{} 1", bucket("2.5")));
+    assert_line(&text, &format!("{} 2", bucket("+Inf")));
+    assert_line(
+        &text,
+        &format!(r#"{name}_sum{{volume="data",kind="read"}} 3.00002"#),
+    );
+    assert_line(
+        &text,
+        &format!(r#"{name}_count{{volume="data",kind="read"}} 2"#),
+    );
+}
+
+#[test]
+fn live_relationships_have_series_and_ended_ones_have_none() {
+    let text = render(&everything());
+
+    let labels = r#"{id="5",source="data",target="snap"}"#;
+    assert_line(
+        &text,
+        &format!("flashtrack_relationship_tracks_left{labels} 6"),
+    );
+    assert_line(
+        &text,
+        &format!("flashtrack_relationship_tracks_copied{labels} 10"),
+    );
+    assert!(!text.contains(r#"id="6""#), "{text}");
+}
+
+#[test]
+fn counters_of_a_deleted_volume_are_gone_though_its_name_lives_on() {
+    let mut seen = everything();
+    seen.volumes = vec![volume(2, "data")];
+
+    let text = render(&seen);
+
+    assert!(
+        !text.contains("flashtrack_volume_operations_total{"),
+        "{text}"
+    );
+    assert_line(
+        &text,
+        r#"flashtrack_volume_size_bytes{volume="data"} 1048576"#,
+    );
+}
+
+#[test]
+fn a_name_with_quotes_and_line_ends_cannot_forge_a_series() {
+    let mut seen = everything();
+    seen.pools[0].name = "p\"} 1\nforged 1".to_owned();
+
+    let text = render(&seen);
+
+    assert!(
+        !text.lines().any(|line| line.starts_with("forged")),
+        "{text}"
+    );
+}
+
+#[test]
+fn free_space_of_a_pool_is_what_is_neither_used_nor_reserved() {
+    assert_line(
+        &render(&everything()),
+        r#"flashtrack_pool_free_bytes{pool="p0"} 600"#,
+    );
+}
+
+#[test]
+fn engine_durations_are_sums_and_counts() {
+    let text = render(&everything());
+
+    assert_line(&text, "flashtrack_establish_duration_seconds_sum 0.000003");
+    assert_line(&text, "flashtrack_establish_duration_seconds_count 3");
+    assert_line(&text, "flashtrack_destaged_bytes_total 3");
+}
