@@ -94,7 +94,7 @@ pub struct Settings {
     #[arg(long, value_name = "LEVEL")]
     #[serde(deserialize_with = "text")]
     log_level: Option<LogLevel>,
-    /// Where the log goes: stderr, or file:PATH. [default: stderr]
+    /// Where the log goes: `stderr`, or `file:PATH`. [default: stderr]
     #[arg(long, value_name = "TARGET")]
     #[serde(deserialize_with = "text")]
     log_target: Option<LogTarget>,

@@ -10,7 +10,7 @@ use flashtrack_engine::admin::{
 };
 use flashtrack_engine::units::RelationshipId;
 use flashtrack_nbd_server::control::{self, Administrator};
-use flashtrack_nbd_server::unix_socket;
+use flashtrack_nbd_server::unix_socket::{self, BoundSocket, SocketName};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -35,6 +35,7 @@ impl Administrator for Fake {
 /// A control API of its own for one test.
 struct Api {
     _directory: TempDir,
+    _name: SocketName,
     socket: PathBuf,
     asked: Arc<Mutex<Vec<Command>>>,
     _stop: watch::Sender<bool>,
@@ -44,7 +45,7 @@ impl Api {
     fn answering(answer: Result<Report, Refusal>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let socket = directory.path().join("control.sock");
-        let bound = unix_socket::bind(&socket, 0o600).expect("a socket");
+        let BoundSocket { listener, name } = unix_socket::bind(&socket, 0o600).expect("a socket");
         let asked = Arc::default();
         let fake = Fake {
             answer,
@@ -56,12 +57,13 @@ impl Api {
                 .enable_all()
                 .build();
             runtime.expect("a runtime").block_on(async {
-                let listener = tokio::net::UnixListener::from_std(bound.listener);
+                let listener = tokio::net::UnixListener::from_std(listener);
                 control::serve(listener.expect("a listener"), fake, stopped).await;
             });
         });
         Self {
             _directory: directory,
+            _name: name,
             socket,
             asked,
             _stop: stop,

@@ -15,10 +15,18 @@ use tokio::sync::watch;
 
 pub use worker::WorkerAdministrator;
 
+use crate::worker::WorkerStats;
+
 /// Whoever carries out commands.
 pub trait Administrator: Clone + Send + Sync + 'static {
     /// Carries out one command; an error says that nothing was changed.
     fn command(&self, command: Command) -> impl Future<Output = Result<Report, Refusal>> + Send;
+}
+
+/// An administrator that also tells what the worker counts.
+pub trait Counted: Administrator {
+    /// The worker's counters as they stand.
+    fn worker_stats(&self) -> impl Future<Output = Result<WorkerStats, Refusal>> + Send;
 }
 
 /// Serves the control API until `stop` turns true; requests under way are answered.

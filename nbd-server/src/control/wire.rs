@@ -33,7 +33,7 @@ where
             Ok(command) => carry_out(command, &administrator).await,
             Err((status, refusal)) => json(status, &refusal),
         },
-        (&Method::GET, "/v1/version") => json(StatusCode::OK, &Version::default()),
+        (&Method::GET, "/v1/version") => json(StatusCode::OK, &About::default()),
         (&Method::GET, "/healthz") => match super::health(&administrator).await {
             Ok(()) => json(
                 StatusCode::OK,
@@ -64,13 +64,13 @@ where
 }
 
 #[derive(Serialize)]
-struct Version {
+struct About {
     name: &'static str,
     version: &'static str,
     api: u32,
 }
 
-impl Default for Version {
+impl Default for About {
     fn default() -> Self {
         Self {
             name: "flashtrackd",

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use flashtrack_engine::admin::{Command, Refusal, RefusalKind, Report, VolumeReport};
 
-use super::Administrator;
-use crate::worker::{Mailbox, Snapshot, WorkerGone};
+use super::{Administrator, Counted};
+use crate::worker::{Mailbox, WorkerGone, WorkerStats};
 
 /// Bytes of a block in `stat`'s count of allocated blocks, whatever the file system's own size is.
 const STAT_BLOCK_BYTES: u64 = 512;
@@ -25,14 +25,6 @@ impl WorkerAdministrator {
         Self { mailbox, store }
     }
 
-    /// The worker's counters and connections.
-    ///
-    /// # Errors
-    /// The worker has ended.
-    pub async fn snapshot(&self) -> Result<Snapshot, Refusal> {
-        self.mailbox.snapshot().await.map_err(gone)
-    }
-
     fn allocated_bytes(&self, volume: &VolumeReport) -> u64 {
         let file = self.store.join(format!("volumes/volume-{:08}", volume.id));
         // A volume that was deleted since the report was made has nothing allocated.
@@ -41,9 +33,8 @@ impl WorkerAdministrator {
     }
 
     async fn fill_in(&self, volumes: &mut [VolumeReport]) -> Result<(), Refusal> {
-        let snapshot = self.snapshot().await?;
-        let connections: BTreeMap<u32, u32> = snapshot
-            .stats
+        let stats = self.worker_stats().await?;
+        let connections: BTreeMap<u32, u32> = stats
             .volumes
             .iter()
             .map(|volume| (volume.id.0, volume.connections))
@@ -68,6 +59,13 @@ impl Administrator for WorkerAdministrator {
             }
         }
         Ok(report)
+    }
+}
+
+impl Counted for WorkerAdministrator {
+    async fn worker_stats(&self) -> Result<WorkerStats, Refusal> {
+        let snapshot = self.mailbox.snapshot().await.map_err(gone)?;
+        Ok(snapshot.stats)
     }
 }
 

@@ -10,22 +10,18 @@ use tokio::sync::watch;
 
 use super::observe::observe;
 use super::render::render;
-use crate::control::WorkerAdministrator;
+use crate::control::Counted;
 
 /// Type of Prometheus' text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves until `stop` turns true.
-pub async fn serve(
-    listener: TcpListener,
-    worker: WorkerAdministrator,
-    stop: watch::Receiver<bool>,
-) {
+pub async fn serve<C: Counted>(listener: TcpListener, worker: C, stop: watch::Receiver<bool>) {
     let handler = move |request| respond(request, worker.clone());
     crate::http::serve(listener, handler, stop).await;
 }
 
-async fn respond(request: Request<Incoming>, worker: WorkerAdministrator) -> Response<Full<Bytes>> {
+async fn respond<C: Counted>(request: Request<Incoming>, worker: C) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => match observe(&worker).await {
             Ok(observation) => text(StatusCode::OK, render(&observation)),

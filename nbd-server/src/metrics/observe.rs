@@ -4,7 +4,7 @@ use flashtrack_engine::admin::{
     Command, CopyReport, PoolReport, Refusal, Report, StoreReport, VolumeReport,
 };
 
-use crate::control::{Administrator, WorkerAdministrator};
+use crate::control::Counted;
 use crate::worker::WorkerStats;
 
 /// Relationships that have series of their own. Listing many would take the worker's time at every
@@ -38,9 +38,9 @@ impl Observation {
 ///
 /// # Errors
 /// The worker has ended or is going down.
-pub(super) async fn observe(worker: &WorkerAdministrator) -> Result<Observation, Refusal> {
+pub(super) async fn observe<C: Counted>(worker: &C) -> Result<Observation, Refusal> {
     let mut seen = Observation {
-        worker: worker.snapshot().await?.stats,
+        worker: worker.worker_stats().await?,
         ..Observation::default()
     };
     let commands = [

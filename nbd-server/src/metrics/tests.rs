@@ -2,17 +2,21 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use flashtrack_engine::admin::{
-    CopyMode, CopyReport, CopyState, EndReason, PoolReport, PoolStatus, VolumeReport, VolumeStatus,
+    self, CopyMode, CopyReport, CopyState, EndReason, PoolReport, PoolStatus, Refusal, Report,
+    VolumeReport, VolumeStatus,
 };
 use flashtrack_engine::geometry::VolumeType;
 use flashtrack_engine::units::VolumeId;
 
 use super::families::{ENGINE_COUNTERS, ENGINE_DURATIONS};
-use super::observe::Observation;
+use super::observe::{Observation, observe};
 use super::render::render;
-use crate::worker::{RequestKind, VolumeStats};
+use crate::control::{Administrator, Counted};
+use crate::worker::{RequestKind, VolumeStats, WorkerStats};
 
 fn volume(id: u32, name: &str) -> VolumeReport {
     VolumeReport {
@@ -82,6 +86,75 @@ fn everything() -> Observation {
         .map(|name| (name.to_owned(), 3))
         .collect();
     seen
+}
+
+/// Answers as a server in the state `seen` does, and counts how often it lists relationships.
+#[derive(Clone)]
+struct Fake {
+    seen: Observation,
+    copy_lists: Arc<AtomicU32>,
+}
+
+impl Fake {
+    fn new(seen: Observation) -> Self {
+        Self {
+            seen,
+            copy_lists: Arc::default(),
+        }
+    }
+}
+
+impl Administrator for Fake {
+    async fn command(&self, command: admin::Command) -> Result<Report, Refusal> {
+        Ok(match command {
+            admin::Command::StoreStatus {} => Report::Store(Box::new(self.seen.store.clone())),
+            admin::Command::PoolList {} => Report::Pools(self.seen.pools.clone()),
+            admin::Command::VolumeList {} => Report::Volumes(self.seen.volumes.clone()),
+            admin::Command::CopyList { volume: None } => {
+                self.copy_lists.fetch_add(1, Ordering::Relaxed);
+                Report::Copies(self.seen.copies.clone())
+            }
+            other => panic!("a scrape must not ask {other:?}"),
+        })
+    }
+}
+
+impl Counted for Fake {
+    async fn worker_stats(&self) -> Result<WorkerStats, Refusal> {
+        Ok(self.seen.worker.clone())
+    }
+}
+
+#[tokio::test]
+async fn a_scrape_tells_what_the_worker_and_the_engine_say() {
+    let fake = Fake::new(everything());
+
+    let seen = observe(&fake).await.expect("everything answers");
+
+    assert_eq!(sorted(&render(&seen)), sorted(&render(&everything())));
+}
+
+#[tokio::test]
+async fn very_many_relationships_are_counted_but_not_listed() {
+    let mut seen = everything();
+    seen.volumes[0].source_relationships = 65_534;
+    let fake = Fake::new(seen);
+
+    let text = render(&observe(&fake).await.expect("everything answers"));
+
+    assert_line(&text, "flashtrack_relationships 65534");
+    assert!(
+        !text.contains("flashtrack_relationship_tracks_left{"),
+        "{text}"
+    );
+    assert_eq!(fake.copy_lists.load(Ordering::Relaxed), 0);
+}
+
+/// The exporter writes its families in any order.
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
 }
 
 fn assert_line(text: &str, line: &str) {
