@@ -167,11 +167,8 @@ impl Config {
         match flags.config.clone() {
             None => flags.check(),
             Some(path) => {
-                let text =
-                    std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable {
-                        path: path.clone(),
-                        source,
-                    })?;
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
                 flags.or(Settings::from_file(&path, &text)?).check()
             }
         }
@@ -195,11 +192,7 @@ impl Settings {
         Self {
             store: self.store.or(file.store),
             config: self.config,
-            listen: if self.listen.is_empty() {
-                file.listen
-            } else {
-                self.listen
-            },
+            listen: if self.listen.is_empty() { file.listen } else { self.listen },
             unix: self.unix.or(file.unix),
             unix_mode: self.unix_mode.or(file.unix_mode),
             control: self.control.or(file.control),
@@ -259,9 +252,7 @@ where
 {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let values = texts.iter().map(|text| text.parse());
-    values
-        .collect::<Result<_, _>>()
-        .map_err(serde::de::Error::custom)
+    values.collect::<Result<_, _>>().map_err(serde::de::Error::custom)
 }
 
 /// A TCP address with its port, or `none`.
@@ -335,17 +326,11 @@ mod tests {
     fn defaults_serve_the_loopback_address_and_a_private_control_socket_in_the_store() {
         let config = flags(&["--store", "/s"]).check().expect("complete");
 
-        assert_eq!(
-            config.listen,
-            ["127.0.0.1:10809".parse().expect("an address")]
-        );
+        assert_eq!(config.listen, ["127.0.0.1:10809".parse().expect("an address")]);
         assert_eq!(config.unix, None);
         assert_eq!(config.control, Path::new("/s/control.sock"));
         assert_eq!(config.control_mode, 0o600);
-        assert_eq!(
-            config.metrics,
-            Some("127.0.0.1:9810".parse().expect("an address"))
-        );
+        assert_eq!(config.metrics, Some("127.0.0.1:9810".parse().expect("an address")));
         assert_eq!(config.journal_bytes, 1 << 30);
     }
 
@@ -399,10 +384,7 @@ mod tests {
         ] {
             let error = with_file(&[], &format!("\n{line}\n")).expect_err("makes no sense");
             let text = error.to_string();
-            assert!(
-                text.starts_with("f.toml:2: ") && text.contains(named),
-                "{text}"
-            );
+            assert!(text.starts_with("f.toml:2: ") && text.contains(named), "{text}");
         }
     }
 
@@ -412,15 +394,7 @@ mod tests {
         assert!(matches!(without_store, Err(ConfigError::NoStore)));
         let nowhere = flags(&["--store", "/s", "--listen", "none"]).check();
         assert!(matches!(nowhere, Err(ConfigError::NoListener)));
-        let both = flags(&[
-            "--store",
-            "/s",
-            "--listen",
-            "none",
-            "--listen",
-            "127.0.0.1:1",
-        ])
-        .check();
+        let both = flags(&["--store", "/s", "--listen", "none", "--listen", "127.0.0.1:1"]).check();
         assert!(matches!(both, Err(ConfigError::NoneAndMore)));
         let unix = flags(&["--store", "/s", "--listen", "none", "--unix", "/u"]).check();
         assert_eq!(unix.expect("complete").listen, []);

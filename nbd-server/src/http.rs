@@ -99,10 +99,7 @@ where
         });
     }
     drop(listener);
-    if tokio::time::timeout(SHUTDOWN_TIME, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(SHUTDOWN_TIME, graceful.shutdown()).await.is_err() {
         tracing::warn!("HTTP requests under way were cut off by the shutdown");
     }
 }

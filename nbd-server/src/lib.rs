@@ -1,8 +1,8 @@
 //! NBD server of Flashtrack.
 //!
-//! `protocol` is bytes, without state; `session` is one connection, without a socket.
-//! `worker` owns the store, in a thread of its own. Everything around it is here and runs on the main
-//! thread: `config`, `log`, `listen` (NBD), `control` (administration), `metrics`, `shutdown`.
+//! `protocol` is bytes, without state; `session` is one connection, without a socket; `worker` owns the
+//! store, in a thread of its own. Everything around it runs on the main thread: `config`, `log`,
+//! `listen` (NBD), `control` (administration), `metrics`, `shutdown`.
 
 pub mod config;
 pub mod control;

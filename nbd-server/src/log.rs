@@ -25,9 +25,7 @@ impl FromStr for LogTarget {
         match text.split_once(':') {
             None if text == "stderr" => Ok(Self::Stderr),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            _ => Err(format!(
-                "`{text}` is no log target; write stderr or file:PATH"
-            )),
+            _ => Err(format!("`{text}` is no log target; write stderr or file:PATH")),
         }
     }
 }
@@ -52,9 +50,7 @@ impl FromStr for LogLevel {
         let known = text.contains('=') || LEVELS.contains(&text);
         match EnvFilter::try_new(text) {
             Ok(_) if known => Ok(Self(text.to_owned())),
-            _ => Err(format!(
-                "`{text}` is no log level; write error, warn, info, debug or trace"
-            )),
+            _ => Err(format!("`{text}` is no log level; write error, warn, info, debug or trace")),
         }
     }
 }
@@ -67,9 +63,7 @@ pub fn start(level: &LogLevel, target: &LogTarget) -> io::Result<()> {
     let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&level.0));
     match target {
         LogTarget::Stderr => {
-            let builder = builder
-                .with_writer(io::stderr)
-                .with_ansi(io::stderr().is_terminal());
+            let builder = builder.with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
             // The journal of systemd has its own time stamps.
             if std::env::var_os("JOURNAL_STREAM").is_some() {
                 builder.without_time().init();
@@ -79,10 +73,7 @@ pub fn start(level: &LogLevel, target: &LogTarget) -> io::Result<()> {
         }
         LogTarget::File(path) => {
             let file = OpenOptions::new().create(true).append(true).open(path)?;
-            builder
-                .with_writer(Mutex::new(file))
-                .with_ansi(false)
-                .init();
+            builder.with_writer(Mutex::new(file)).with_ansi(false).init();
         }
     }
     std::panic::set_hook(Box::new(|panic| {
@@ -99,33 +90,19 @@ mod tests {
     #[test]
     fn targets_are_standard_error_or_a_named_file() {
         assert_eq!("stderr".parse(), Ok(LogTarget::Stderr));
-        assert_eq!(
-            "file:/var/log/f".parse(),
-            Ok(LogTarget::File("/var/log/f".into()))
-        );
+        assert_eq!("file:/var/log/f".parse(), Ok(LogTarget::File("/var/log/f".into())));
         for nonsense in ["", "syslog", "file:", "file"] {
-            assert!(
-                nonsense.parse::<LogTarget>().is_err(),
-                "{nonsense:?} was taken"
-            );
+            assert!(nonsense.parse::<LogTarget>().is_err(), "{nonsense:?} was taken");
         }
     }
 
     #[test]
     fn levels_are_words_or_directives() {
-        for good in [
-            "info",
-            "trace",
-            "off",
-            "info,flashtrack_nbd_server::worker=debug",
-        ] {
+        for good in ["info", "trace", "off", "info,flashtrack_nbd_server::worker=debug"] {
             assert!(good.parse::<LogLevel>().is_ok(), "{good:?} was refused");
         }
         for nonsense in ["", "loud", "info=loud"] {
-            assert!(
-                nonsense.parse::<LogLevel>().is_err(),
-                "{nonsense:?} was taken"
-            );
+            assert!(nonsense.parse::<LogLevel>().is_err(), "{nonsense:?} was taken");
         }
     }
 }

@@ -59,10 +59,7 @@ impl Failure {
         what: impl Into<String>,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            what: what.into(),
-            cause: cause.into(),
-        }
+        Self { what: what.into(), cause: cause.into() }
     }
 }
 
@@ -128,7 +125,7 @@ async fn start(config: &Config, worker: &WorkerHandle) -> Result<Server, Failure
     let signals = Signals::catch().map_err(|error| Failure::new("cannot catch signals", error))?;
     let (stop_accepting, accepting) = watch::channel(false);
     let (stop_answering, answering) = watch::channel(false);
-    let administrator = WorkerAdministrator::new(worker.mailbox.clone(), config.store.clone());
+    let administrator = WorkerAdministrator::new(worker.mailbox.clone());
     let mut acceptors = JoinSet::new();
     let mut services = JoinSet::new();
     let mut names = Vec::new();
@@ -150,11 +147,7 @@ async fn start(config: &Config, worker: &WorkerHandle) -> Result<Server, Failure
     let (listener, name) = bind_unix(&config.control, config.control_mode, "--control")?;
     addresses.push(format!("control {}", config.control.display()));
     names.push(name);
-    services.spawn(control::serve(
-        listener,
-        administrator.clone(),
-        answering.clone(),
-    ));
+    services.spawn(control::serve(listener, administrator.clone(), answering.clone()));
     if let Some(address) = config.metrics {
         let (listener, bound) = bind_tcp(address, "--metrics").await?;
         addresses.push(format!("metrics http://{bound}/metrics"));
@@ -202,9 +195,7 @@ fn announce(addresses: &[String]) {
     lines.push_str("\nready\n");
     let mut stdout = std::io::stdout().lock();
     // Nobody may be reading, and the log has it too.
-    let _ = stdout
-        .write_all(lines.as_bytes())
-        .and_then(|()| stdout.flush());
+    let _ = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
     notify(&NotifyState::Ready);
 }
 
@@ -220,12 +211,8 @@ impl Server {
     async fn run(mut self, worker: WorkerHandle) -> Result<(), (u8, Failure)> {
         let mailbox = worker.mailbox.clone();
         let mut ended = std::pin::pin!(worker.ended());
-        let failed = |error| {
-            (
-                EXIT_FAILED,
-                Failure::new("the server failed while it was serving", error),
-            )
-        };
+        let failed =
+            |error| (EXIT_FAILED, Failure::new("the server failed while it was serving", error));
         tokio::select! {
             signal = self.signals.next() => tracing::info!(signal, "draining and ending"),
             result = &mut ended => {

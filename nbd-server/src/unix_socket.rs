@@ -58,27 +58,19 @@ pub fn restrict_new_files() {
 /// # Errors
 /// The path is in use or cannot be made.
 pub fn bind(path: &Path, mode: u32) -> Result<BoundSocket, BindError> {
-    let failed = |source| BindError::System {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| BindError::System { path: path.to_owned(), source };
     remove_stale(path)?;
     let listener = UnixListener::bind(path).map_err(failed)?;
     let metadata = std::fs::symlink_metadata(path).map_err(failed)?;
-    let name = SocketName {
-        path: path.to_owned(),
-        device_and_inode: (metadata.dev(), metadata.ino()),
-    };
+    let name =
+        SocketName { path: path.to_owned(), device_and_inode: (metadata.dev(), metadata.ino()) };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(BoundSocket { listener, name })
 }
 
 fn remove_stale(path: &Path) -> Result<(), BindError> {
-    let failed = |source| BindError::System {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| BindError::System { path: path.to_owned(), source };
     let metadata = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         metadata => metadata.map_err(failed)?,

@@ -24,10 +24,7 @@ struct Fake {
 
 impl Administrator for Fake {
     async fn command(&self, command: Command) -> Result<Report, Refusal> {
-        self.asked
-            .lock()
-            .expect("nobody panics with it")
-            .push(command);
+        self.asked.lock().expect("nobody panics with it").push(command);
         self.answer.clone()
     }
 }
@@ -47,27 +44,16 @@ impl Api {
         let socket = directory.path().join("control.sock");
         let BoundSocket { listener, name } = unix_socket::bind(&socket, 0o600).expect("a socket");
         let asked = Arc::default();
-        let fake = Fake {
-            answer,
-            asked: Arc::clone(&asked),
-        };
+        let fake = Fake { answer, asked: Arc::clone(&asked) };
         let (stop, stopped) = watch::channel(false);
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let listener = tokio::net::UnixListener::from_std(listener);
                 control::serve(listener.expect("a listener"), fake, stopped).await;
             });
         });
-        Self {
-            _directory: directory,
-            _name: name,
-            socket,
-            asked,
-            _stop: stop,
-        }
+        Self { _directory: directory, _name: name, socket, asked, _stop: stop }
     }
 
     fn command(&self, body: &str) -> (u16, Value) {
@@ -103,11 +89,7 @@ fn exchange(socket: &Path, request: &[u8]) -> (u16, Value) {
 }
 
 fn refusal(kind: RefusalKind) -> Refusal {
-    Refusal {
-        kind,
-        message: "no".to_owned(),
-        help: Some("do otherwise".to_owned()),
-    }
+    Refusal { kind, message: "no".to_owned(), help: Some("do otherwise".to_owned()) }
 }
 
 #[test]
@@ -128,10 +110,7 @@ fn every_command_of_the_reference_is_understood() {
 
     let mut examples = 0;
     for line in reference.lines() {
-        let Some(body) = line
-            .strip_prefix("| `{")
-            .and_then(|rest| rest.split_once("}` |"))
-        else {
+        let Some(body) = line.strip_prefix("| `{").and_then(|rest| rest.split_once("}` |")) else {
             continue;
         };
         let (status, answer) = api.command(&format!("{{{}}}", body.0));
@@ -141,11 +120,7 @@ fn every_command_of_the_reference_is_understood() {
 
     let mut kinds: Vec<_> = api.asked().iter().map(std::mem::discriminant).collect();
     kinds.dedup();
-    assert_eq!(
-        (examples, kinds.len()),
-        (14, 14),
-        "a command without an example, or two of one"
-    );
+    assert_eq!((examples, kinds.len()), (14, 14), "a command without an example, or two of one");
 }
 
 #[test]
@@ -156,9 +131,7 @@ fn what_may_be_left_out_has_its_default() {
     api.command(r#"{"volume_create": {"name": "v", "size_bytes": 1}}"#);
 
     let asked = api.asked();
-    let Command::CopyEstablish(establish) = &asked[0] else {
-        panic!("{asked:?}")
-    };
+    let Command::CopyEstablish(establish) = &asked[0] else { panic!("{asked:?}") };
     assert_eq!(establish.mode, CopyMode::Copy);
     assert!(!establish.space_efficient && establish.pairs[0].extents.is_empty());
     assert!(matches!(&asked[1], Command::VolumeCreate(spec) if spec.thin.is_none()));
@@ -209,11 +182,7 @@ fn a_body_that_is_no_command_is_refused_and_never_carried_out() {
         let (status, body) = api.command(nonsense);
         assert_eq!(status, 400, "{nonsense} gave {body}");
         assert_eq!(body["kind"], "invalid", "{nonsense}");
-        assert!(
-            body["message"]
-                .as_str()
-                .is_some_and(|text| !text.is_empty())
-        );
+        assert!(body["message"].as_str().is_some_and(|text| !text.is_empty()));
     }
 
     assert_eq!(api.asked(), []);
@@ -251,19 +220,13 @@ fn the_version_names_the_server_and_the_api() {
 
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(status, 200);
-    assert_eq!(
-        body,
-        json!({"name": "flashtrackd", "version": version, "api": 1})
-    );
+    assert_eq!(body, json!({"name": "flashtrackd", "version": version, "api": 1}));
 }
 
 #[test]
 fn health_tells_whether_writes_are_taken() {
     let store = |fail_stop| {
-        let store = StoreReport {
-            fail_stop,
-            ..StoreReport::default()
-        };
+        let store = StoreReport { fail_stop, ..StoreReport::default() };
         Ok(Report::Store(Box::new(store)))
     };
 

@@ -47,21 +47,12 @@ impl Daemon {
                 address => addresses.push(address.to_owned()),
             }
         }
-        Self {
-            process,
-            _stdout: stdout,
-            addresses,
-        }
+        Self { process, _stdout: stdout, addresses }
     }
 
     fn address(&self, what: &str) -> &str {
-        let found = self
-            .addresses
-            .iter()
-            .find_map(|line| line.strip_prefix(what));
-        found
-            .unwrap_or_else(|| panic!("no {what} among {:?}", self.addresses))
-            .trim()
+        let found = self.addresses.iter().find_map(|line| line.strip_prefix(what));
+        found.unwrap_or_else(|| panic!("no {what} among {:?}", self.addresses)).trim()
     }
 
     fn signal(&self, signal: Signal) {
@@ -93,11 +84,8 @@ fn refused(command: &mut Command) -> (Option<i32>, String) {
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("it listens");
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-    )
-    .expect("it reads");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .expect("it reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer
@@ -113,11 +101,7 @@ fn it_prints_where_it_serves_and_ends_with_0_after_sigterm_and_sigint() {
         let control = PathBuf::from(daemon.address("control "));
         assert_eq!(control, store.path().join("control.sock"));
         assert_eq!(daemon.address("nbd unix "), nbd.to_str().expect("text"));
-        assert!(
-            !daemon.address("nbd tcp ").ends_with(":0"),
-            "{:?}",
-            daemon.addresses
-        );
+        assert!(!daemon.address("nbd tcp ").ends_with(":0"), "{:?}", daemon.addresses);
         TcpStream::connect(daemon.address("nbd tcp ")).expect("NBD listens");
         UnixStream::connect(&control).expect("the control API listens");
 
@@ -131,10 +115,7 @@ fn it_prints_where_it_serves_and_ends_with_0_after_sigterm_and_sigint() {
 fn sockets_have_the_modes_that_were_asked_for() {
     let mode = |path: &Path| path.metadata().expect("it exists").permissions().mode() & 0o777;
     let store = store();
-    let (nbd, control) = (
-        store.path().join("nbd.sock"),
-        store.path().join("control.sock"),
-    );
+    let (nbd, control) = (store.path().join("nbd.sock"), store.path().join("control.sock"));
 
     let daemon = Daemon::start(flashtrackd(store.path()).arg("--unix").arg(&nbd));
     assert_eq!((mode(&nbd), mode(&control)), (0o660, 0o600));
@@ -155,9 +136,7 @@ fn metrics_are_under_their_path_and_no_other() {
     let store = store();
     let daemon = Daemon::start(&mut flashtrackd(store.path()));
     let url = daemon.address("metrics ");
-    let address = url
-        .strip_prefix("http://")
-        .and_then(|rest| rest.strip_suffix("/metrics"));
+    let address = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/metrics"));
     let address = address.expect("a URL");
 
     assert!(get(address, "/metrics").contains("content-type: text/plain; version=0.0.4"));
@@ -179,13 +158,7 @@ fn a_socket_left_by_a_crash_is_replaced_and_one_in_use_is_not() {
     );
 
     assert_eq!(code, Some(1));
-    assert!(
-        error
-            .lines()
-            .last()
-            .is_some_and(|line| line.contains("answers on")),
-        "{error}"
-    );
+    assert!(error.lines().last().is_some_and(|line| line.contains("answers on")), "{error}");
 }
 
 #[test]
@@ -198,10 +171,7 @@ fn an_address_in_use_is_named_with_the_option_that_changes_it() {
 
     assert_eq!(code, Some(1));
     let line = error.lines().last().unwrap_or_default();
-    assert!(
-        line.contains(&address) && line.contains("--listen"),
-        "{error}"
-    );
+    assert!(line.contains(&address) && line.contains("--listen"), "{error}");
     assert!(line.contains("in use"), "{error}");
 }
 
@@ -210,28 +180,19 @@ fn a_configuration_file_is_read_and_what_is_wrong_in_it_is_told_with_its_line() 
     let store = store();
     let file = store.path().join("flashtrackd.toml");
     let log = store.path().join("log");
-    let text = format!(
-        "log-target = \"file:{}\"\nlog-level = \"info\"\n",
-        log.display()
-    );
+    let text = format!("log-target = \"file:{}\"\nlog-level = \"info\"\n", log.display());
     std::fs::write(&file, &text).expect("a file");
 
     let daemon = Daemon::start(flashtrackd(store.path()).arg("--config").arg(&file));
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.exit_code(), Some(0));
     let log = std::fs::read_to_string(log).expect("a log");
-    assert!(
-        log.contains("serving nbd tcp") && log.contains("SIGTERM"),
-        "{log}"
-    );
+    assert!(log.contains("serving nbd tcp") && log.contains("SIGTERM"), "{log}");
 
     std::fs::write(&file, text + "\nport = 3\n").expect("a file");
     let (code, error) = refused(flashtrackd(store.path()).arg("--config").arg(&file));
     assert_eq!(code, Some(2));
-    assert!(
-        error.contains("flashtrackd.toml:4: ") && error.contains("port"),
-        "{error}"
-    );
+    assert!(error.contains("flashtrackd.toml:4: ") && error.contains("port"), "{error}");
 }
 
 #[test]
@@ -242,10 +203,7 @@ fn bad_usage_exits_with_2_and_help_and_version_with_0() {
     };
 
     assert_eq!(run(&[]).status.code(), Some(2));
-    assert_eq!(
-        run(&["--store", "/x", "--journal-size", "0"]).status.code(),
-        Some(2)
-    );
+    assert_eq!(run(&["--store", "/x", "--journal-size", "0"]).status.code(), Some(2));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
     let version = run(&["--version"]);
     assert_eq!(version.status.code(), Some(0));
@@ -262,9 +220,7 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     let next = || {
         let mut message = [0; 256];
         let length = socket.recv(&mut message).expect("a message");
-        String::from_utf8_lossy(&message[..length])
-            .trim()
-            .to_owned()
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
     };
 
     assert_eq!(next(), "READY=1");

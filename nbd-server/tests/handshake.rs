@@ -94,10 +94,7 @@ fn libnbd_agrees_on_structured_replies_a_context_and_all_information() {
         C("00000003"),
         // Extended headers first, as libnbd since 1.18 and qemu since 8.2 do.
         C("opt 0000000b 00000000"),
-        S(&format!(
-            "rep 0000000b 80000001 {}",
-            text("option 11 is not supported")
-        )),
+        S(&format!("rep 0000000b 80000001 {}", text("option 11 is not supported"))),
         C("opt 00000008 00000000"),
         S("rep 00000008 00000001 00000000"),
         C("opt 0000000a 0000001e  00000003 'vol' 00000001 0000000f 'base:allocation'"),
@@ -141,9 +138,7 @@ fn list_names_every_export_and_refuses_data() {
         S("rep 00000003 00000001 00000000"),
         C("opt 00000003 00000002 0102"),
         S("rep 00000003 80000003"),
-        S(&text(
-            "the lengths within option 3 do not add up to its 2 bytes",
-        )),
+        S(&text("the lengths within option 3 do not add up to its 2 bytes")),
         C("opt 00000002 00000000"),
         Asks("closing Abort"),
         S("rep 00000002 00000001 00000000"),
@@ -169,16 +164,10 @@ fn tls_and_unknown_options_are_unsupported_and_their_data_is_skipped() {
         S(GREETING),
         C("00000003"),
         C("opt 00000005 00000000"),
-        S(&format!(
-            "rep 00000005 80000001 {}",
-            text("option 5 is not supported")
-        )),
+        S(&format!("rep 00000005 80000001 {}", text("option 5 is not supported"))),
         // An option hidden in another's data is not served.
         C("opt 00001234 00000010  opt 00000003 00000000"),
-        S(&format!(
-            "rep 00001234 80000001 {}",
-            text("option 4660 is not supported")
-        )),
+        S(&format!("rep 00001234 80000001 {}", text("option 4660 is not supported"))),
     ]);
 }
 
@@ -189,9 +178,7 @@ fn an_unknown_export_is_named_in_the_error_and_the_handshake_goes_on() {
         C("00000003"),
         C("opt 00000007 0000000a  00000004 6e6f0a6e 0000"),
         S("rep 00000007 80000006"),
-        S(&text(
-            "export \"no\\nn\" is not available; list the exports to see which are",
-        )),
+        S(&text("export \"no\\nn\" is not available; list the exports to see which are")),
         C("opt 00000003 00000000"),
         S("rep 00000003 00000002 00000007  00000003 'big'"),
         S("rep 00000003 00000002 00000007  00000003 'vol'"),
@@ -228,11 +215,7 @@ fn lengths_that_contradict_each_other_are_invalid_and_keep_the_client_in_step() 
 
         let (session, output, _) = after_flags(&input);
 
-        assert_eq!(
-            reply_types(&output),
-            [1, 0x8000_0003, 2, 2, 1],
-            "option {number}: {data}"
-        );
+        assert_eq!(reply_types(&output), [1, 0x8000_0003, 2, 2, 1], "option {number}: {data}");
         assert_eq!(session.phase(), Phase::Handshake);
     }
 }
@@ -254,18 +237,9 @@ fn what_cannot_be_answered_closes_the_connection() {
         ("00000003 '12345678' 00000003 00000000", "OptionMagic"),
         ("00000007", "ClientFlags(7)"),
         ("80000003", "ClientFlags(2147483651)"),
-        (
-            "00000003 opt 00000001 00000004 'nope'",
-            "ExportName(UnknownExport",
-        ),
-        (
-            "00000003 opt 00000001 00000004 'vol' 00",
-            "ExportName(String(4)",
-        ),
-        (
-            "00000003 opt 00000001 00001001 61*4097",
-            "ExportName(String(4097)",
-        ),
+        ("00000003 opt 00000001 00000004 'nope'", "ExportName(UnknownExport"),
+        ("00000003 opt 00000001 00000004 'vol' 00", "ExportName(String(4)"),
+        ("00000003 opt 00000001 00001001 61*4097", "ExportName(String(4097)"),
         ("00000003 opt 00000001 ffffffff", "ExportName(TooBig"),
     ];
     for (input, violation) in cases {
@@ -276,10 +250,7 @@ fn what_cannot_be_answered_closes_the_connection() {
         let [Event::Closing(CloseReason::Violation(reason))] = &events[..] else {
             panic!("{input}: {events:?}");
         };
-        assert!(
-            format!("{reason:?}").starts_with(violation),
-            "{input}: {reason:?}"
-        );
+        assert!(format!("{reason:?}").starts_with(violation), "{input}: {reason:?}");
         assert_eq!(sent(&mut session), bytes(GREETING));
         assert!(session.is_finished());
         assert!(!session.wants_input());
@@ -307,9 +278,7 @@ fn contexts_are_listed_by_wildcard_and_told_once() {
         S(done),
         C("opt 00000009 0000000c  00000004 'nope' 00000000"),
         S("rep 00000009 80000006"),
-        S(&text(
-            "export \"nope\" is not available; list the exports to see which are",
-        )),
+        S(&text("export \"nope\" is not available; list the exports to see which are")),
     ]);
 }
 
@@ -358,9 +327,7 @@ fn a_context_holds_for_its_export_until_the_next_set_even_a_failing_one() {
     let chosen = "00000003 'vol' 00000001 0000000f 'base:allocation'";
     assert!(status_works_after(&[chosen]));
     assert!(!status_works_after(&[]));
-    assert!(!status_works_after(&[
-        "00000003 'big' 00000001 0000000f 'base:allocation'"
-    ]));
+    assert!(!status_works_after(&["00000003 'big' 00000001 0000000f 'base:allocation'"]));
     assert!(!status_works_after(&[chosen, "00000003 'vol' 00000000"]));
     assert!(!status_works_after(&[chosen, "00000004 'nope' 00000000"]));
     assert!(!status_works_after(&[chosen, "00000003 'vol' 00000009"]));
@@ -373,10 +340,7 @@ fn the_option_after_the_last_allowed_one_closes_the_connection() {
     let (session, _, reason) = after_flags(&unknown);
     assert_eq!((session.phase(), reason), (Phase::Handshake, None));
 
-    let limits = SessionLimits {
-        options_max: 3,
-        ..SessionLimits::default()
-    };
+    let limits = SessionLimits { options_max: 3, ..SessionLimits::default() };
     let mut session = Session::new(limits);
     let mut events = Vec::new();
     let input = [bytes("00000003"), option(99, &[]).repeat(4)].concat();
@@ -388,10 +352,7 @@ fn the_option_after_the_last_allowed_one_closes_the_connection() {
 
 #[test]
 fn options_wait_while_their_replies_are_not_taken() {
-    let limits = SessionLimits {
-        option_reply_bytes_max: 100,
-        ..SessionLimits::default()
-    };
+    let limits = SessionLimits { option_reply_bytes_max: 100, ..SessionLimits::default() };
     let mut session = Session::new(limits);
     let mut events = Vec::new();
     sent(&mut session);
@@ -420,10 +381,7 @@ fn at_shutdown_options_are_refused_but_abort_is_acknowledged() {
             C("00000003"),
             Shutdown,
             C("opt 00000007 00000009  00000003 'vol' 0000"),
-            S(&format!(
-                "rep 00000007 80000007 {}",
-                text("the server is shutting down")
-            )),
+            S(&format!("rep 00000007 80000007 {}", text("the server is shutting down"))),
             C("opt 00000002 00000000"),
             Asks("closing Abort"),
             S("rep 00000002 00000001 00000000"),

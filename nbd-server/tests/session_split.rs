@@ -23,13 +23,12 @@ fn content(offset: u64) -> u8 {
 /// What a volume that never fails answers.
 fn answer(action: &RequestAction) -> ReplyData {
     match action {
-        RequestAction::Read { range } => ReplyData::Data(Buffer::from_vec(
-            (range.start..range.end).map(content).collect(),
-        )),
-        RequestAction::BlockStatus { range } => ReplyData::Status(vec![StatusExtent {
-            bytes: range.bytes(),
-            status: Allocation::Data,
-        }]),
+        RequestAction::Read { range } => {
+            ReplyData::Data(Buffer::from_vec((range.start..range.end).map(content).collect()))
+        }
+        RequestAction::BlockStatus { range } => {
+            ReplyData::Status(vec![StatusExtent { bytes: range.bytes(), status: Allocation::Data }])
+        }
         _ => ReplyData::Done,
     }
 }
@@ -132,9 +131,7 @@ fn payloads_received_straight_into_requests_change_nothing() {
         let mut rest = &input[..];
         while !rest.is_empty() {
             let taken = if let Some(mut payload) = session.take_payload() {
-                let count = step
-                    .min(payload.buffer.len() - payload.filled)
-                    .min(rest.len());
+                let count = step.min(payload.buffer.len() - payload.filled).min(rest.len());
                 let end = payload.filled + count;
                 payload.buffer[payload.filled..end].copy_from_slice(&rest[..count]);
                 payload.filled = end;
@@ -324,11 +321,7 @@ fn survive(input: &[u8], random: &mut Random) {
         while !open.is_empty() && random.below(4) > 0 {
             let (token, action) = open.swap_remove(random.below(open.len()));
             let fails = random.below(5) == 0;
-            let result = if fails {
-                Err(RequestError::NoSpace)
-            } else {
-                Ok(answer(&action))
-            };
+            let result = if fails { Err(RequestError::NoSpace) } else { Ok(answer(&action)) };
             session.reply(token, result);
         }
     }

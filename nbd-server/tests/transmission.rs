@@ -65,12 +65,7 @@ fn receive(session: &mut Session, input: &[u8]) -> Vec<Event> {
 
 /// Error value and text of a structured reply that is one error chunk.
 fn structured_error(output: &[u8]) -> (u32, String) {
-    assert_eq!(
-        hex(&output[..8]),
-        "668e33ef00018001",
-        "no error chunk: {}",
-        hex(output)
-    );
+    assert_eq!(hex(&output[..8]), "668e33ef00018001", "no error chunk: {}", hex(output));
     let value = u32::from_be_bytes(output[20..24].try_into().unwrap());
     let length = usize::from(u16::from_be_bytes(output[24..26].try_into().unwrap()));
     assert_eq!(output.len(), 26 + length);
@@ -116,14 +111,7 @@ fn structured_replies_carry_data_status_and_errors() {
         S("chunk 0001 0000 00000000000000a3 00000000"),
         C("req 0000 0007 00000000000000a4 0000000000000000 00003000"),
         Asks("0 status 0..12288"),
-        Status(
-            0,
-            &[
-                (8192, Allocation::Data),
-                (2048, Allocation::Hole),
-                (2048, Allocation::Zero),
-            ],
-        ),
+        Status(0, &[(8192, Allocation::Data), (2048, Allocation::Hole), (2048, Allocation::Zero)]),
         S("chunk 0001 0005 00000000000000a4 0000001c  00000001"),
         S("00002000 00000000  00000800 00000003  00000800 00000002"),
         C("req 0000 0000 00000000000000a5 0000000000000000 00000001"),
@@ -219,32 +207,16 @@ fn refused_requests_get_their_error_and_the_session_goes_on() {
         let name = format!("command {command} flags {flags} at {offset}, {length} bytes");
 
         let mut session = open_structured();
-        let events = receive(
-            &mut session,
-            &[&input[..], &request(0, 3, 0xbb, 0, 0)].concat(),
-        );
-        let [
-            Event::Request {
-                token,
-                action: RequestAction::Flush,
-                ..
-            },
-        ] = events[..]
-        else {
+        let events = receive(&mut session, &[&input[..], &request(0, 3, 0xbb, 0, 0)].concat());
+        let [Event::Request { token, action: RequestAction::Flush, .. }] = events[..] else {
             panic!("{name}: {events:?}");
         };
         let output = sent(&mut session);
         assert_eq!(structured_error(&output).0, value, "{name}");
         session.reply(token, Ok(ReplyData::Done));
-        assert_eq!(
-            hex(&sent(&mut session)),
-            "668e33ef0001000000000000000000bb00000000"
-        );
+        assert_eq!(hex(&sent(&mut session)), "668e33ef0001000000000000000000bb00000000");
 
-        let mut session = open(
-            SessionLimits::default(),
-            &bytes("00000003 opt 00000001 00000000"),
-        );
+        let mut session = open(SessionLimits::default(), &bytes("00000003 opt 00000001 00000000"));
         let events = receive(&mut session, &input);
         assert!(events.is_empty(), "{name}: {events:?}");
         let wanted = format!("67446698{value:08x}00000000000000aa");
@@ -294,19 +266,10 @@ fn requests_without_payload_may_be_four_gigabytes_long() {
         (7, "status 4096..4294971391"),
     ] {
         let events = receive(&mut session, &request(0, command, 1, 4096, u32::MAX));
-        let [
-            Event::Request {
-                volume: VolumeId(8),
-                ..
-            },
-        ] = &events[..]
-        else {
+        let [Event::Request { volume: VolumeId(8), .. }] = &events[..] else {
             panic!("{events:?}");
         };
-        assert_eq!(
-            common::describe(&events[0]).split_once(' ').unwrap().1,
-            words
-        );
+        assert_eq!(common::describe(&events[0]).split_once(' ').unwrap().1, words);
     }
 }
 
@@ -321,11 +284,7 @@ fn reads_longer_than_a_chunk_are_split_and_too_long_ones_are_refused() {
     session.reply(SessionRequestId(0), Ok(ReplyData::Data(data)));
     let mut pieces = VecDeque::new();
     session.take_output(&mut pieces);
-    let headers: Vec<_> = pieces
-        .iter()
-        .filter(|piece| piece.len() < 100)
-        .map(|p| hex(p))
-        .collect();
+    let headers: Vec<_> = pieces.iter().filter(|piece| piece.len() < 100).map(|p| hex(p)).collect();
     assert_eq!(
         headers,
         [
@@ -333,27 +292,19 @@ fn reads_longer_than_a_chunk_are_split_and_too_long_ones_are_refused() {
             "668e33ef00010001000000000000000102000008 0000000002000000".replace(' ', ""),
         ]
     );
-    assert_eq!(
-        pieces.iter().map(|piece| piece.len()).sum::<usize>(),
-        (64 << 20) + 56
-    );
+    assert_eq!(pieces.iter().map(|piece| piece.len()).sum::<usize>(), (64 << 20) + 56);
 
     assert!(receive(&mut session, &request(0, 0, 2, 0, 64 * MIB + 1)).is_empty());
     assert_eq!(structured_error(&sent(&mut session)).0, 22);
     assert!(receive(&mut session, &request(4, 0, 3, 0, 32 * MIB + 1)).is_empty());
     assert_eq!(structured_error(&sent(&mut session)).0, 75);
-    assert_eq!(
-        receive(&mut session, &request(4, 0, 4, 0, 32 * MIB)).len(),
-        1
-    );
+    assert_eq!(receive(&mut session, &request(4, 0, 4, 0, 32 * MIB)).len(), 1);
 }
 
 #[test]
 fn the_payload_of_a_write_that_is_too_long_is_consumed_and_refused() {
-    let mut session = open(
-        SessionLimits::default(),
-        &bytes("00000003 opt 00000001 00000003 'big'"),
-    );
+    let mut session =
+        open(SessionLimits::default(), &bytes("00000003 opt 00000001 00000003 'big'"));
     let length = (64 << 20) + 1_u32;
 
     assert!(receive(&mut session, &request(0, 1, 1, 0, length)).is_empty());
@@ -389,10 +340,7 @@ fn every_error_of_the_engine_has_its_value() {
         let mut session = open_structured();
         receive(&mut session, &request(0, 0, 1, 0, 1));
         session.reply(SessionRequestId(0), Err(error));
-        assert_eq!(
-            structured_error(&sent(&mut session)),
-            (value, error.to_string())
-        );
+        assert_eq!(structured_error(&sent(&mut session)), (value, error.to_string()));
     }
 }
 
@@ -420,15 +368,9 @@ fn disconnect_waits_for_what_is_outstanding_and_ignores_what_follows() {
 #[test]
 fn a_client_out_of_step_is_answered_what_it_asked_before_and_closed() {
     let mut session = open_structured();
-    let events = receive(
-        &mut session,
-        &[&request(0, 3, 1, 0, 0)[..], &[0; 28]].concat(),
-    );
+    let events = receive(&mut session, &[&request(0, 3, 1, 0, 0)[..], &[0; 28]].concat());
 
-    let [
-        Event::Request { token, .. },
-        Event::Closing(CloseReason::Violation(_)),
-    ] = events[..]
+    let [Event::Request { token, .. }, Event::Closing(CloseReason::Violation(_))] = events[..]
     else {
         panic!("{events:?}");
     };
@@ -461,14 +403,9 @@ fn at_shutdown_later_requests_are_refused_and_earlier_ones_finish() {
 
 #[test]
 fn input_waits_at_the_limit_of_requests_and_goes_on_with_a_reply() {
-    let limits = SessionLimits {
-        requests_max: 2,
-        ..SessionLimits::default()
-    };
+    let limits = SessionLimits { requests_max: 2, ..SessionLimits::default() };
     let mut session = open(limits, &structured_handshake());
-    let flushes: Vec<u8> = (1..=5)
-        .flat_map(|cookie| request(0, 3, cookie, 0, 0))
-        .collect();
+    let flushes: Vec<u8> = (1..=5).flat_map(|cookie| request(0, 3, cookie, 0, 0)).collect();
 
     let mut begun = receive(&mut session, &flushes).len();
 
@@ -478,13 +415,7 @@ fn input_waits_at_the_limit_of_requests_and_goes_on_with_a_reply() {
         session.reply(SessionRequestId(1), Ok(ReplyData::Done));
         assert!(session.can_resume());
         let events = receive(&mut session, &[]);
-        let [
-            Event::Request {
-                token: SessionRequestId(1),
-                ..
-            },
-        ] = events[..]
-        else {
+        let [Event::Request { token: SessionRequestId(1), .. }] = events[..] else {
             panic!("{events:?}");
         };
         begun += 1;
@@ -495,24 +426,16 @@ fn input_waits_at_the_limit_of_requests_and_goes_on_with_a_reply() {
 
 #[test]
 fn input_waits_while_bytes_asked_for_or_unsent_pass_the_limit() {
-    let limits = SessionLimits {
-        bytes_max: 100_000,
-        ..SessionLimits::default()
-    };
+    let limits = SessionLimits { bytes_max: 100_000, ..SessionLimits::default() };
     let mut session = open(limits, &structured_handshake());
-    let reads: Vec<u8> = (1..=9)
-        .flat_map(|cookie| request(0, 0, cookie, 0, 60_000))
-        .collect();
+    let reads: Vec<u8> = (1..=9).flat_map(|cookie| request(0, 0, cookie, 0, 60_000)).collect();
 
     assert_eq!(receive(&mut session, &reads).len(), 2);
     assert!(!session.wants_input());
 
     // Unsent replies count like the requests that they answer.
     for token in [0, 1] {
-        session.reply(
-            SessionRequestId(token),
-            Ok(ReplyData::Data(Buffer::zeroed(60_000))),
-        );
+        session.reply(SessionRequestId(token), Ok(ReplyData::Data(Buffer::zeroed(60_000))));
         assert!(!session.can_resume());
     }
     sent(&mut session);
@@ -544,21 +467,13 @@ fn a_payload_can_be_received_straight_into_its_request() {
     payload.filled = 100_000;
     session.return_payload(payload, &mut events);
 
-    let Some(Event::Request {
-        action: RequestAction::Write { offset, data, .. },
-        ..
-    }) = events.pop()
+    let Some(Event::Request { action: RequestAction::Write { offset, data, .. }, .. }) =
+        events.pop()
     else {
         panic!("no write");
     };
-    assert_eq!(
-        (offset, data.len(), data.as_ptr()),
-        (4096, 100_000, address)
-    );
-    assert_eq!(
-        (data[999], data[1000], data[59_999], data[60_000]),
-        (1, 2, 2, 3)
-    );
+    assert_eq!((offset, data.len(), data.as_ptr()), (4096, 100_000, address));
+    assert_eq!((data[999], data[1000], data[59_999], data[60_000]), (1, 2, 2, 3));
     assert_eq!(receive(&mut session, &request(0, 3, 2, 0, 0)).len(), 1);
 }
 

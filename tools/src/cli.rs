@@ -18,12 +18,7 @@ pub(crate) const CONTROL_DEFAULT: &str = "/run/flashtrack/control.sock";
 
 /// Administer a Flashtrack server: pools, volumes and point-in-time copies.
 #[derive(Debug, Parser)]
-#[command(
-    name = "flashtrack",
-    version,
-    arg_required_else_help = true,
-    max_term_width = 100
-)]
+#[command(name = "flashtrack", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "\
 Exit codes: 0 done, 1 refused or failed (nothing changed), 2 bad usage, 3 timed out.
 Sizes are bytes, or take K, M, G or T (powers of 1024). Tracks count from zero.
@@ -34,15 +29,12 @@ Example: a pool, a volume, a thin volume, and an instant copy of one on the othe
   flashtrack volume create snap --size 100G --thin p0
   flashtrack copy establish data snap --nocopy --space-efficient")]
 pub(crate) struct Cli {
-    /// Control socket of the server.
-    ///
-    /// `flashtrackd` prints its path when it starts; without an option of its own it is `control.sock` in the
-    /// store's directory.
-    #[arg(long, global = true, env = "FLASHTRACK_CONTROL", default_value = CONTROL_DEFAULT)]
+    /// Control socket of the server; flashtrackd prints its path when it starts.
+    #[arg(long, global = true, help_heading = "Global options", env = "FLASHTRACK_CONTROL", default_value = CONTROL_DEFAULT)]
     #[arg(value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) control: PathBuf,
     /// Write JSON instead of tables; errors too, on standard error.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
     /// What to do.
     #[command(subcommand)]

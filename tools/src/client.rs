@@ -25,20 +25,11 @@ impl Client {
     /// # Errors
     /// The server cannot be reached, or it refuses.
     pub(crate) async fn command(&self, command: &Command) -> Result<Report, Failure> {
-        let stream =
-            UnixStream::connect(&self.path)
-                .await
-                .map_err(|source| Failure::Unreachable {
-                    path: self.path.clone(),
-                    source,
-                })?;
-        let (status, body) = exchange(stream, command)
+        let stream = UnixStream::connect(&self.path)
             .await
-            .map_err(Failure::Interrupted)?;
-        let unknown = || Failure::Answer {
-            path: self.path.clone(),
-            status: status.as_u16(),
-        };
+            .map_err(|source| Failure::Unreachable { path: self.path.clone(), source })?;
+        let (status, body) = exchange(stream, command).await.map_err(Failure::Interrupted)?;
+        let unknown = || Failure::Answer { path: self.path.clone(), status: status.as_u16() };
         if status == StatusCode::OK {
             return serde_json::from_slice(&body).map_err(|_| unknown());
         }
@@ -48,10 +39,7 @@ impl Client {
 
     /// The answer is of another kind than the command calls for.
     pub(crate) fn unexpected(&self) -> Failure {
-        Failure::Answer {
-            path: self.path.clone(),
-            status: StatusCode::OK.as_u16(),
-        }
+        Failure::Answer { path: self.path.clone(), status: StatusCode::OK.as_u16() }
     }
 }
 

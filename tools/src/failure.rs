@@ -156,8 +156,7 @@ impl Failure {
 
 impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
-        self.advice()
-            .map(|advice| Box::new(advice) as Box<dyn Display>)
+        self.advice().map(|advice| Box::new(advice) as Box<dyn Display>)
     }
 }
 

@@ -57,10 +57,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| Failure::Unreachable {
-            path: client.path.clone(),
-            source,
-        })?;
+        .map_err(|source| Failure::Unreachable { path: client.path.clone(), source })?;
     runtime.block_on(async {
         match cli.noun {
             Noun::Pool(verb) => native::pool::run(verb, &client, output).await,

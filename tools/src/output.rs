@@ -59,10 +59,9 @@ fn write_json<T: Serialize + ?Sized>(value: &T) -> Result<(), Failure> {
 /// Writes text and a line end. A reader that has left (`| head`) is no failure.
 pub(crate) fn write_text(text: &str) -> Result<(), Failure> {
     match writeln!(std::io::stdout(), "{text}") {
-        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::Output {
-            what: "to standard output".to_owned(),
-            source,
-        }),
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Output { what: "to standard output".to_owned(), source })
+        }
         _ => Ok(()),
     }
 }

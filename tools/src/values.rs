@@ -6,14 +6,11 @@ use flashtrack_engine::admin::ExtentSpec;
 
 /// A size in bytes: a number, or one with K, M, G or T (powers of 1024).
 pub(crate) fn byte_size(text: &str) -> Result<u64, String> {
-    parse_size::Config::new()
-        .with_binary()
-        .parse_size(text)
-        .map_err(|error| match error {
-            parse_size::Error::PosOverflow => "more than 2^64 bytes".to_owned(),
-            _ => "write a number of bytes, or one with K, M, G or T (powers of 1024), such as 10G"
-                .to_owned(),
-        })
+    parse_size::Config::new().with_binary().parse_size(text).map_err(|error| match error {
+        parse_size::Error::PosOverflow => "more than 2^64 bytes".to_owned(),
+        _ => "write a number of bytes, or one with K, M, G or T (powers of 1024), such as 10G"
+            .to_owned(),
+    })
 }
 
 /// A device number: up to four hexadecimal digits.
@@ -38,11 +35,9 @@ pub(crate) fn extent(text: &str) -> Result<ExtentSpec, String> {
     let mut numbers = text.split(':').map(str::parse::<u32>);
     let mut next = || numbers.next().and_then(Result::ok);
     let parsed = match (next(), next(), next()) {
-        (Some(source_track), Some(target_track), Some(tracks)) => ExtentSpec {
-            source_track,
-            target_track,
-            tracks,
-        },
+        (Some(source_track), Some(target_track), Some(tracks)) => {
+            ExtentSpec { source_track, target_track, tracks }
+        }
         _ => return Err(form()),
     };
     if numbers.next().is_some() {
@@ -69,16 +64,8 @@ mod tests {
 
     #[test]
     fn a_size_that_64_bits_do_not_hold_is_refused_as_such() {
-        for huge in [
-            "18446744073709551616",
-            "16777216T",
-            "99999999999999999999999999",
-        ] {
-            assert_eq!(
-                byte_size(huge),
-                Err("more than 2^64 bytes".to_owned()),
-                "{huge}"
-            );
+        for huge in ["18446744073709551616", "16777216T", "99999999999999999999999999"] {
+            assert_eq!(byte_size(huge), Err("more than 2^64 bytes".to_owned()), "{huge}");
         }
     }
 
@@ -94,19 +81,8 @@ mod tests {
     #[test]
     fn an_extent_is_three_numbers_of_tracks() {
         let parsed = extent("1:20:300").expect("three numbers");
-        assert_eq!(
-            (parsed.source_track, parsed.target_track, parsed.tracks),
-            (1, 20, 300)
-        );
-        for nonsense in [
-            "",
-            "1:2",
-            "1:2:3:4",
-            "1:-2:3",
-            "a:b:c",
-            "1:2:4294967296",
-            "1:2:",
-        ] {
+        assert_eq!((parsed.source_track, parsed.target_track, parsed.tracks), (1, 20, 300));
+        for nonsense in ["", "1:2", "1:2:3:4", "1:-2:3", "a:b:c", "1:2:4294967296", "1:2:"] {
             assert!(extent(nonsense).is_err(), "{nonsense:?} was taken");
         }
     }

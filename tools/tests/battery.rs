@@ -65,20 +65,14 @@ fn answer_one(listener: &UnixListener, status: u16, body: &str) -> Value {
     }
     let mut request = vec![0; length];
     reader.read_exact(&mut request).expect("a body");
-    write!(
-        reader.get_mut(),
-        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .expect("the answer is taken");
+    write!(reader.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        .expect("the answer is taken");
     serde_json::from_slice(&request).expect("a JSON command")
 }
 
 fn flashtrack() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flashtrack"));
-    command
-        .env_remove("FLASHTRACK_CONTROL")
-        .stdin(Stdio::null());
+    command.env_remove("FLASHTRACK_CONTROL").stdin(Stdio::null());
     command
 }
 
@@ -144,10 +138,7 @@ fn every_verb_has_help_and_every_leaf_an_example() {
         assert_eq!(output.status.code(), Some(0), "{verb:?}");
         assert!(help.contains("Usage: flashtrack"), "{verb:?}: {help}");
         let leaf = verb != ["pool"];
-        assert!(
-            !leaf || help.contains("Example"),
-            "{verb:?} has no example: {help}"
-        );
+        assert!(!leaf || help.contains("Example"), "{verb:?} has no example: {help}");
         assert_eq!(stderr(&output), "", "{verb:?}");
     }
 }
@@ -156,31 +147,13 @@ fn every_verb_has_help_and_every_leaf_an_example() {
 fn bad_usage_exits_with_2_and_names_what_is_wrong() {
     for (words, named) in [
         (vec!["pool", "create", "p0"], "--capacity"),
-        (
-            vec!["pool", "create", "p0", "--capacity", "10X"],
-            "powers of 1024",
-        ),
-        (
-            vec!["pool", "create", "p0", "--capacity", "17179869184G"],
-            "2^64",
-        ),
-        (
-            vec!["volume", "create", "v", "--size", "1G", "--type", "ext4"],
-            "3390-3",
-        ),
-        (
-            vec!["volume", "create", "v", "--size", "1G", "--cylinders", "1"],
-            "--cylinders",
-        ),
-        (
-            vec!["volume", "create", "v", "--size", "1G", "--device", "12345"],
-            "hexadecimal",
-        ),
+        (vec!["pool", "create", "p0", "--capacity", "10X"], "powers of 1024"),
+        (vec!["pool", "create", "p0", "--capacity", "17179869184G"], "2^64"),
+        (vec!["volume", "create", "v", "--size", "1G", "--type", "ext4"], "3390-3"),
+        (vec!["volume", "create", "v", "--size", "1G", "--cylinders", "1"], "--cylinders"),
+        (vec!["volume", "create", "v", "--size", "1G", "--device", "12345"], "hexadecimal"),
         (vec!["copy", "establish", "data"], "TARGET"),
-        (
-            vec!["copy", "establish", "a", "b", "--extent", "1:2"],
-            "SRC:TGT:COUNT",
-        ),
+        (vec!["copy", "establish", "a", "b", "--extent", "1:2"], "SRC:TGT:COUNT"),
         (vec!["copy", "wait"], "--target"),
         (vec!["copy", "wait", "1", "--target", "t"], "--target"),
         (vec!["copy", "wait", "1", "--timeout", "60"], "unit"),
@@ -193,10 +166,7 @@ fn bad_usage_exits_with_2_and_names_what_is_wrong() {
 
         let error = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{words:?}: {error}");
-        assert!(
-            error.contains(named),
-            "{words:?} does not say {named}: {error}"
-        );
+        assert!(error.contains(named), "{words:?} does not say {named}: {error}");
         assert_eq!(stdout(&output), "", "{words:?}");
     }
 }
@@ -271,14 +241,9 @@ fn volume_create_sends_every_option_and_says_when_the_size_was_rounded() {
     let report = json!({"volumes": [volume("v", 131_072)]});
     let server = FakeServer::answering(vec![(200, report.clone()), (200, report)]);
 
-    let rounded = server.run(&[
-        "volume", "create", "v", "--size", "65537", "--device", "0a00", "--thin", "p0",
-    ]);
-    assert!(
-        stdout(&rounded).contains("rounded up from 65537 bytes"),
-        "{}",
-        stdout(&rounded)
-    );
+    let rounded = server
+        .run(&["volume", "create", "v", "--size", "65537", "--device", "0a00", "--thin", "p0"]);
+    assert!(stdout(&rounded).contains("rounded up from 65537 bytes"), "{}", stdout(&rounded));
     let exact = server.run(&["volume", "create", "v", "--size", "128K"]);
     assert!(!stdout(&exact).contains("rounded"), "{}", stdout(&exact));
 
@@ -381,12 +346,7 @@ fn waiting_for_one_that_has_completed_returns_0_and_for_others_1() {
     ] {
         let server = FakeServer::answering(vec![copies(std::slice::from_ref(&report))]);
         let output = server.run(&["copy", "wait", "7"]);
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{report}: {}",
-            stderr(&output)
-        );
+        assert_eq!(output.status.code(), Some(code), "{report}: {}", stderr(&output));
     }
 }
 
@@ -397,11 +357,7 @@ fn waiting_longer_than_the_timeout_exits_with_3() {
     let output = server.run(&["copy", "wait", "7", "--timeout", "0s"]);
 
     assert_eq!(output.status.code(), Some(3));
-    assert!(
-        stderr(&output).contains("16 tracks are left"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("16 tracks are left"), "{}", stderr(&output));
 }
 
 #[test]
@@ -412,10 +368,7 @@ fn withdrawing_nothing_by_name_is_no_error() {
 
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(stdout(&output), "nothing to withdraw\n");
-    assert_eq!(
-        server.asked()[0],
-        json!({"copy_withdraw": {"target": "clone"}})
-    );
+    assert_eq!(server.asked()[0], json!({"copy_withdraw": {"target": "clone"}}));
 }
 
 #[test]
@@ -425,11 +378,7 @@ fn an_answer_of_something_else_than_flashtrackd_is_told_as_such() {
     for _ in 0..2 {
         let output = server.run(&["volume", "list"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(
-            stderr(&output).contains("control API"),
-            "{}",
-            stderr(&output)
-        );
+        assert!(stderr(&output).contains("control API"), "{}", stderr(&output));
     }
 }
 
@@ -442,11 +391,7 @@ fn completions_and_manual_pages_cover_the_verbs() {
     let directory = TempDir::new().expect("a temporary directory");
     let output = run(&["man", directory.path().to_str().expect("text")]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    for page in [
-        "flashtrack.1",
-        "flashtrack-copy-establish.1",
-        "flashtrack-pool-create.1",
-    ] {
+    for page in ["flashtrack.1", "flashtrack-copy-establish.1", "flashtrack-pool-create.1"] {
         assert!(directory.path().join(page).exists(), "{page} is missing");
     }
 }

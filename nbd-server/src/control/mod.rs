@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 pub use worker::WorkerAdministrator;
 
-use crate::worker::WorkerStats;
+use crate::worker::{KindStats, WorkerStats};
 
 /// Whoever carries out commands.
 pub trait Administrator: Clone + Send + Sync + 'static {
@@ -27,6 +27,9 @@ pub trait Administrator: Clone + Send + Sync + 'static {
 pub trait Counted: Administrator {
     /// The worker's counters as they stand.
     fn worker_stats(&self) -> impl Future<Output = Result<WorkerStats, Refusal>> + Send;
+
+    /// Establish commands, from command to answer; `bytes` stays 0.
+    fn establishes(&self) -> KindStats;
 }
 
 /// Serves the control API until `stop` turns true; requests under way are answered.

@@ -35,19 +35,10 @@ where
         },
         (&Method::GET, "/v1/version") => json(StatusCode::OK, &About::default()),
         (&Method::GET, "/healthz") => match super::health(&administrator).await {
-            Ok(()) => json(
-                StatusCode::OK,
-                &Health {
-                    status: "ok",
-                    reason: None,
-                },
-            ),
+            Ok(()) => json(StatusCode::OK, &Health { status: "ok", reason: None }),
             Err(reason) => json(
                 StatusCode::SERVICE_UNAVAILABLE,
-                &Health {
-                    status: "failing",
-                    reason: Some(reason),
-                },
+                &Health { status: "failing", reason: Some(reason) },
             ),
         },
         (_, "/v1/command") => wrong_method("POST"),
@@ -72,11 +63,7 @@ struct About {
 
 impl Default for About {
     fn default() -> Self {
-        Self {
-            name: "flashtrackd",
-            version: env!("CARGO_PKG_VERSION"),
-            api: API_VERSION,
-        }
+        Self { name: "flashtrackd", version: env!("CARGO_PKG_VERSION"), api: API_VERSION }
     }
 }
 
@@ -155,9 +142,7 @@ fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {
         help: Some(format!("use {allowed}")),
     };
     let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &refusal);
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allowed));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
@@ -166,8 +151,6 @@ fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Full<Bytes>> {
     body.push(b'\n');
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

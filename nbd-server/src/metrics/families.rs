@@ -2,6 +2,8 @@
 //!
 //! Names follow Prometheus' conventions: base units, `_total` on what only grows.
 
+use flashtrack_engine::units::BLOCK_BYTES;
+
 /// One metric name.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Family {
@@ -50,6 +52,8 @@ families! {
     TRACKS_COPIED = "flashtrack_relationship_tracks_copied": "Tracks whose image is on the target.";
     RELATIONSHIP_FAILED = "flashtrack_relationship_failed": "1 when the relationship has failed or is suspended: its target refuses I/O.";
 
+    ESTABLISH_DURATION = "flashtrack_establish_duration_seconds": "Time of establish commands from command to answer.";
+
     STAGED_BYTES = "flashtrack_staged_bytes": "Bytes of staged writes whose home is not written yet.";
     STAGED_BLOCKS = "flashtrack_staged_blocks": "Blocks of staged writes.";
     JOURNAL_USED = "flashtrack_journal_used_bytes": "Bytes of the journal in use.";
@@ -61,115 +65,42 @@ families! {
 pub(super) struct EngineCounter {
     /// Name in the report.
     pub(super) counter: &'static str,
+    /// What one is worth in the metric's unit: the engine counts blocks, Prometheus wants bytes.
+    pub(super) worth: u64,
     /// Name as a metric.
     pub(super) family: Family,
 }
 
-/// Counters of the engine; one that the report lacks has no series.
-pub(super) const ENGINE_COUNTERS: [EngineCounter; 10] = [
-    engine(
-        "first_writes",
-        "flashtrack_first_writes_total",
-        "Host writes to blocks that some copy still needs as they were.",
-    ),
-    engine(
-        "staged_writes",
-        "flashtrack_staged_writes_total",
-        "Host writes that went into the journal first.",
-    ),
-    engine(
-        "direct_writes",
-        "flashtrack_direct_writes_total",
-        "Host writes that went straight to their home.",
-    ),
-    engine(
-        "preserved_bytes",
-        "flashtrack_preserved_bytes_total",
-        "Bytes copied to targets and pools because their source was about to change.",
-    ),
-    engine(
-        "background_copied_bytes",
-        "flashtrack_background_copied_bytes_total",
-        "Bytes copied to targets in the background.",
-    ),
-    engine(
-        "destaged_bytes",
-        "flashtrack_destaged_bytes_total",
-        "Bytes of staged writes written to their home.",
-    ),
-    engine(
-        "journal_written_bytes",
-        "flashtrack_journal_written_bytes_total",
-        "Bytes appended to the journal, records included.",
-    ),
-    engine(
-        "checkpoints",
-        "flashtrack_checkpoints_total",
-        "Checkpoints written.",
-    ),
-    engine(
-        "relationships_failed",
-        "flashtrack_relationships_failed_total",
-        "Relationships that failed, mostly because their pool was full.",
-    ),
-    engine(
-        "throttled_writes",
-        "flashtrack_throttled_writes_total",
-        "Host writes that waited for room in the journal.",
-    ),
-];
-
-const fn engine(counter: &'static str, name: &'static str, help: &'static str) -> EngineCounter {
-    EngineCounter {
-        counter,
-        family: Family { name, help },
-    }
+macro_rules! engine_counters {
+    ($($counter:literal x $worth:expr => $name:literal: $help:literal;)*) => {
+        /// Counters of the engine; one that the report lacks has no series.
+        pub(super) const ENGINE_COUNTERS: &[EngineCounter] = &[
+            $(EngineCounter {
+                counter: $counter,
+                worth: $worth,
+                family: Family { name: $name, help: $help },
+            },)*
+        ];
+    };
 }
 
-/// Durations of the engine: how many there were, and their sum in microseconds, by the names of both
-/// in `StoreReport::counters`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct EngineDuration {
-    /// Name of the count in the report.
-    pub(super) count: &'static str,
-    /// Name of the sum in the report.
-    pub(super) sum_us: &'static str,
-    /// Name as a metric.
-    pub(super) family: Family,
+engine_counters! {
+    "direct_writes" x 1 => "flashtrack_direct_writes_total": "Host writes that went straight to their home.";
+    "staged_writes" x 1 => "flashtrack_staged_writes_total": "Host writes that went into the journal first.";
+    "staged_write_bytes" x 1 => "flashtrack_staged_write_bytes_total": "Bytes of host writes that went into the journal first.";
+    "delayed_writes" x 1 => "flashtrack_delayed_writes_total": "Host writes that waited for room in the journal.";
+    "first_writes" x 1 => "flashtrack_first_writes_total": "Blocks of sources written for the first time since a copy was taken of them.";
+    "preserved_blocks" x BLOCK_BYTES => "flashtrack_preserved_bytes_total": "Bytes of sources preserved in pools for thin targets.";
+    "owned_blocks" x BLOCK_BYTES => "flashtrack_owned_bytes_total": "Bytes of thin volumes that became their own by writes.";
+    "copied_tracks" x 1 => "flashtrack_copied_tracks_total": "Tracks copied to full targets.";
+    "destaged_bytes" x 1 => "flashtrack_destaged_bytes_total": "Bytes of staged writes written to their home.";
+    "destage_batches" x 1 => "flashtrack_destage_batches_total": "Batches in which staged writes were written to their home.";
+    "journal_bytes" x 1 => "flashtrack_journal_written_bytes_total": "Bytes appended to the journal, records included.";
+    "journal_syncs" x 1 => "flashtrack_journal_syncs_total": "Syncs of the journal.";
+    "object_syncs" x 1 => "flashtrack_object_syncs_total": "Syncs of volumes' homes and of pools.";
+    "checkpoints" x 1 => "flashtrack_checkpoints_total": "Checkpoints written.";
+    "established" x 1 => "flashtrack_relationships_established_total": "Relationships established.";
+    "withdrawn" x 1 => "flashtrack_relationships_withdrawn_total": "Relationships withdrawn.";
+    "completed" x 1 => "flashtrack_relationships_completed_total": "Relationships that ended because their copy was complete.";
+    "failed" x 1 => "flashtrack_relationships_failed_total": "Relationships that failed, mostly because their pool was full.";
 }
-
-/// Durations of the engine; one that the report lacks has no series.
-pub(super) const ENGINE_DURATIONS: [EngineDuration; 4] = [
-    EngineDuration {
-        count: "journal_syncs",
-        sum_us: "journal_sync_us",
-        family: Family {
-            name: "flashtrack_journal_sync_duration_seconds",
-            help: "Syncs of the journal, and the time they took.",
-        },
-    },
-    EngineDuration {
-        count: "home_syncs",
-        sum_us: "home_sync_us",
-        family: Family {
-            name: "flashtrack_home_sync_duration_seconds",
-            help: "Syncs of volumes' files, and the time they took.",
-        },
-    },
-    EngineDuration {
-        count: "pool_syncs",
-        sum_us: "pool_sync_us",
-        family: Family {
-            name: "flashtrack_pool_sync_duration_seconds",
-            help: "Syncs of pools, and the time they took.",
-        },
-    },
-    EngineDuration {
-        count: "establishes",
-        sum_us: "establish_us",
-        family: Family {
-            name: "flashtrack_establish_duration_seconds",
-            help: "Establish commands, and the time from command to answer.",
-        },
-    },
-];

@@ -31,22 +31,16 @@ async fn respond<C: Counted>(request: Request<Incoming>, worker: C) -> Response<
             Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
             Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
-        (_, "/metrics" | "/healthz") => text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET is answered here\n".to_owned(),
-        ),
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "here are /metrics and /healthz\n".to_owned(),
-        ),
+        (_, "/metrics" | "/healthz") => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".to_owned())
+        }
+        _ => text(StatusCode::NOT_FOUND, "here are /metrics and /healthz\n".to_owned()),
     }
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT_FORMAT));
     response
 }

@@ -5,7 +5,7 @@ use flashtrack_engine::admin::{
 };
 
 use crate::control::Counted;
-use crate::worker::WorkerStats;
+use crate::worker::{KindStats, WorkerStats};
 
 /// Relationships that have series of their own. Listing many would take the worker's time at every
 /// scrape, and Prometheus' memory.
@@ -16,6 +16,8 @@ pub(super) const RELATIONSHIP_SERIES_MAX: u64 = 1000;
 pub(super) struct Observation {
     /// Counted by the worker.
     pub(super) worker: WorkerStats,
+    /// Establish commands.
+    pub(super) establishes: KindStats,
     /// The store.
     pub(super) store: StoreReport,
     /// All volumes.
@@ -41,13 +43,10 @@ impl Observation {
 pub(super) async fn observe<C: Counted>(worker: &C) -> Result<Observation, Refusal> {
     let mut seen = Observation {
         worker: worker.worker_stats().await?,
+        establishes: worker.establishes(),
         ..Observation::default()
     };
-    let commands = [
-        Command::StoreStatus {},
-        Command::PoolList {},
-        Command::VolumeList {},
-    ];
+    let commands = [Command::StoreStatus {}, Command::PoolList {}, Command::VolumeList {}];
     for command in commands {
         seen.take(worker.command(command).await?);
     }

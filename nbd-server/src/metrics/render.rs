@@ -1,6 +1,6 @@
 //! An observation in Prometheus' text format.
 //!
-//! Counters and gauges go through the `metrics` crate and its exporter. Histograms and summaries are written
+//! Counters and gauges go through the `metrics` crate and its exporter. Histograms are written
 //! with the exporter's formatting: the worker keeps them as buckets and sums already, and the exporter would
 //! want every single sample again.
 
@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::formatting::{
 };
 use metrics_exporter_prometheus::{LabelSet, PrometheusBuilder};
 
-use super::families::{self as names, ENGINE_COUNTERS, ENGINE_DURATIONS, Family};
+use super::families::{self as names, ENGINE_COUNTERS, Family};
 use super::observe::Observation;
 use crate::worker::{KindStats, LATENCY_BOUNDS_US, RequestKind, VolumeStats};
 
@@ -27,7 +27,8 @@ pub(super) fn render(seen: &Observation) -> String {
     });
     let mut text = recorder.handle().render();
     volume_durations(seen, &mut text);
-    engine_durations(seen, &mut text);
+    head(names::ESTABLISH_DURATION, &mut text);
+    histogram(names::ESTABLISH_DURATION, vec![], &seen.establishes, &mut text);
     text
 }
 
@@ -55,18 +56,8 @@ fn server(seen: &Observation) {
     level(names::BUILD_INFO, Unit::Count, version, 1);
     level(names::CONNECTIONS, Unit::Count, vec![], worker.connections);
     level(names::HANDSHAKES, Unit::Count, vec![], worker.handshakes);
-    count(
-        names::ACCEPTED,
-        Unit::Count,
-        vec![],
-        worker.connections_accepted,
-    );
-    count(
-        names::REFUSED,
-        Unit::Count,
-        vec![],
-        worker.connections_refused,
-    );
+    count(names::ACCEPTED, Unit::Count, vec![], worker.connections_accepted);
+    count(names::REFUSED, Unit::Count, vec![], worker.connections_refused);
     count(names::RECEIVED, Unit::Bytes, vec![], worker.received_bytes);
     count(names::SENT, Unit::Bytes, vec![], worker.sent_bytes);
 }
@@ -77,39 +68,19 @@ fn volumes(seen: &Observation) {
         let role = |role| vec![label("volume", &volume.name), label("role", role)];
         let failed = volume.status == VolumeStatus::Failed;
         level(names::VOLUME_SIZE, Unit::Bytes, labels(), volume.size_bytes);
-        level(
-            names::VOLUME_ALLOCATED,
-            Unit::Bytes,
-            labels(),
-            volume.allocated_bytes,
-        );
-        level(
-            names::VOLUME_CONNECTIONS,
-            Unit::Count,
-            labels(),
-            volume.connections.into(),
-        );
+        level(names::VOLUME_ALLOCATED, Unit::Bytes, labels(), volume.allocated_bytes);
+        level(names::VOLUME_CONNECTIONS, Unit::Count, labels(), volume.connections.into());
         level(names::VOLUME_FAILED, Unit::Count, labels(), failed.into());
         for (relationships, role) in [
             (volume.source_relationships, role("source")),
             (volume.target_relationships, role("target")),
         ] {
-            level(
-                names::VOLUME_RELATIONSHIPS,
-                Unit::Count,
-                role,
-                relationships.into(),
-            );
+            level(names::VOLUME_RELATIONSHIPS, Unit::Count, role, relationships.into());
         }
     }
     for (volume, kind, stats) in requests(seen) {
         let labels = || vec![label("volume", &volume.name), label("kind", kind.label())];
-        count(
-            names::VOLUME_OPERATIONS,
-            Unit::Count,
-            labels(),
-            stats.operations,
-        );
+        count(names::VOLUME_OPERATIONS, Unit::Count, labels(), stats.operations);
         count(names::VOLUME_BYTES, Unit::Bytes, labels(), stats.bytes);
         count(names::VOLUME_ERRORS, Unit::Count, labels(), stats.errors);
     }
@@ -118,14 +89,10 @@ fn volumes(seen: &Observation) {
 /// What the worker counted of volumes that still exist: a name may have been given again since.
 fn requests(seen: &Observation) -> impl Iterator<Item = (&VolumeStats, RequestKind, &KindStats)> {
     let exists = |volume: &&VolumeStats| seen.volumes.iter().any(|known| known.id == volume.id.0);
-    seen.worker
-        .volumes
-        .iter()
-        .filter(exists)
-        .flat_map(|volume| {
-            let kinds = RequestKind::ALL.into_iter().zip(&volume.kinds);
-            kinds.map(move |(kind, stats)| (volume, kind, stats))
-        })
+    seen.worker.volumes.iter().filter(exists).flat_map(|volume| {
+        let kinds = RequestKind::ALL.into_iter().zip(&volume.kinds);
+        kinds.map(move |(kind, stats)| (volume, kind, stats))
+    })
 }
 
 fn pools(seen: &Observation) {
@@ -134,37 +101,17 @@ fn pools(seen: &Observation) {
         let taken = pool.used_bytes.saturating_add(pool.reserved_bytes);
         let free = pool.capacity_bytes.saturating_sub(taken);
         let failed = pool.status == PoolStatus::Failed;
-        level(
-            names::POOL_CAPACITY,
-            Unit::Bytes,
-            labels(),
-            pool.capacity_bytes,
-        );
+        level(names::POOL_CAPACITY, Unit::Bytes, labels(), pool.capacity_bytes);
         level(names::POOL_USED, Unit::Bytes, labels(), pool.used_bytes);
         level(names::POOL_FREE, Unit::Bytes, labels(), free);
-        level(
-            names::POOL_RESERVED,
-            Unit::Bytes,
-            labels(),
-            pool.reserved_bytes,
-        );
-        level(
-            names::POOL_PRESERVED,
-            Unit::Bytes,
-            labels(),
-            pool.preserved_bytes,
-        );
+        level(names::POOL_RESERVED, Unit::Bytes, labels(), pool.reserved_bytes);
+        level(names::POOL_PRESERVED, Unit::Bytes, labels(), pool.preserved_bytes);
         level(names::POOL_FAILED, Unit::Count, labels(), failed.into());
     }
 }
 
 fn relationships(seen: &Observation) {
-    level(
-        names::RELATIONSHIPS,
-        Unit::Count,
-        vec![],
-        seen.relationships(),
-    );
+    level(names::RELATIONSHIPS, Unit::Count, vec![], seen.relationships());
     for copy in seen.copies.iter().filter(|copy| copy.ended.is_none()) {
         let labels = || {
             vec![
@@ -175,19 +122,9 @@ fn relationships(seen: &Observation) {
         };
         let copied = copy.tracks.saturating_sub(copy.tracks_left);
         let failed = matches!(copy.state, CopyState::Failed | CopyState::Suspended);
-        level(
-            names::TRACKS_LEFT,
-            Unit::Count,
-            labels(),
-            copy.tracks_left.into(),
-        );
+        level(names::TRACKS_LEFT, Unit::Count, labels(), copy.tracks_left.into());
         level(names::TRACKS_COPIED, Unit::Count, labels(), copied.into());
-        level(
-            names::RELATIONSHIP_FAILED,
-            Unit::Count,
-            labels(),
-            failed.into(),
-        );
+        level(names::RELATIONSHIP_FAILED, Unit::Count, labels(), failed.into());
     }
 }
 
@@ -198,91 +135,51 @@ fn store(seen: &Observation) {
     level(names::STORE_INFO, Unit::Count, identity, 1);
     level(names::WRITES_STOPPED, Unit::Count, vec![], stopped.into());
     level(names::STAGED_BYTES, Unit::Bytes, vec![], store.staged_bytes);
-    level(
-        names::STAGED_BLOCKS,
-        Unit::Count,
-        vec![],
-        store.staged_blocks,
-    );
-    level(
-        names::JOURNAL_USED,
-        Unit::Bytes,
-        vec![],
-        store.journal_used_bytes,
-    );
-    level(
-        names::JOURNAL_CAPACITY,
-        Unit::Bytes,
-        vec![],
-        store.journal_capacity_bytes,
-    );
+    level(names::STAGED_BLOCKS, Unit::Count, vec![], store.staged_blocks);
+    level(names::JOURNAL_USED, Unit::Bytes, vec![], store.journal_used_bytes);
+    level(names::JOURNAL_CAPACITY, Unit::Bytes, vec![], store.journal_capacity_bytes);
     for engine in ENGINE_COUNTERS {
         if let Some(value) = store.counters.get(engine.counter) {
-            count(engine.family, Unit::Count, vec![], *value);
+            count(engine.family, Unit::Count, vec![], value.saturating_mul(engine.worth));
         }
     }
 }
 
 fn volume_durations(seen: &Observation, text: &mut String) {
     let mut requests = requests(seen).peekable();
-    if requests.peek().is_none() {
-        return;
+    if requests.peek().is_some() {
+        head(names::VOLUME_DURATION, text);
     }
-    head(names::VOLUME_DURATION, "histogram", text);
     for (volume, kind, stats) in requests {
         let labels = vec![label("volume", &volume.name), label("kind", kind.label())];
-        let labels = label_set(names::VOLUME_DURATION, labels);
-        let name = names::VOLUME_DURATION.name;
-        let bounds = LATENCY_BOUNDS_US
-            .iter()
-            .map(|bound| seconds(*bound).to_string())
-            .chain(["+Inf".to_owned()]);
-        let mut cumulated = 0;
-        for (bound, bucket) in bounds.zip(&stats.buckets) {
-            cumulated += bucket;
-            let bound = Some(("le", bound));
-            write_metric_line(text, name, Some("bucket"), &labels, bound, cumulated, None);
-        }
-        sum_and_count(
-            names::VOLUME_DURATION,
-            &labels,
-            stats.sum_us,
-            cumulated,
-            text,
-        );
+        histogram(names::VOLUME_DURATION, labels, stats, text);
     }
 }
 
-fn engine_durations(seen: &Observation, text: &mut String) {
-    let counters = &seen.store.counters;
-    for duration in ENGINE_DURATIONS {
-        let (Some(count), Some(sum_us)) =
-            (counters.get(duration.count), counters.get(duration.sum_us))
-        else {
-            continue;
-        };
-        head(duration.family, "summary", text);
-        let labels = label_set(duration.family, vec![]);
-        sum_and_count(duration.family, &labels, *sum_us, *count, text);
-    }
-}
-
-fn head(family: Family, kind: &str, text: &mut String) {
+fn head(family: Family, text: &mut String) {
     write_help_line(text, family.name, None, None, family.help);
-    write_type_line(text, family.name, None, None, kind);
+    write_type_line(text, family.name, None, None, "histogram");
 }
 
-fn sum_and_count(family: Family, labels: &LabelSet, sum_us: u64, count: u64, text: &mut String) {
-    let (none, sum) = (None::<(&str, &str)>, seconds(sum_us));
-    write_metric_line(text, family.name, Some("sum"), labels, none, sum, None);
-    write_metric_line(text, family.name, Some("count"), labels, none, count, None);
+fn histogram(family: Family, labels: Vec<Label>, stats: &KindStats, text: &mut String) {
+    let labels = label_set(family, labels);
+    let bounds = LATENCY_BOUNDS_US
+        .iter()
+        .map(|bound| seconds(*bound).to_string())
+        .chain(["+Inf".to_owned()]);
+    let mut cumulated = 0;
+    for (bound, bucket) in bounds.zip(&stats.buckets) {
+        cumulated += bucket;
+        let bound = Some(("le", bound));
+        write_metric_line(text, family.name, Some("bucket"), &labels, bound, cumulated, None);
+    }
+    let (none, sum) = (None::<(&str, &str)>, seconds(stats.sum_us));
+    write_metric_line(text, family.name, Some("sum"), &labels, none, sum, None);
+    write_metric_line(text, family.name, Some("count"), &labels, none, cumulated, None);
 }
 
 fn label_set(family: Family, labels: Vec<Label>) -> LabelSet {
-    LabelSet::from_key_and_global(
-        &Key::from_parts(family.name, labels),
-        &indexmap::IndexMap::new(),
-    )
+    LabelSet::from_key_and_global(&Key::from_parts(family.name, labels), &indexmap::IndexMap::new())
 }
 
 #[expect(

@@ -10,13 +10,14 @@ use flashtrack_engine::admin::{
     VolumeReport, VolumeStatus,
 };
 use flashtrack_engine::geometry::VolumeType;
+use flashtrack_engine::stats::Stats;
 use flashtrack_engine::units::VolumeId;
 
-use super::families::{ENGINE_COUNTERS, ENGINE_DURATIONS};
+use super::families::ENGINE_COUNTERS;
 use super::observe::{Observation, observe};
 use super::render::render;
 use crate::control::{Administrator, Counted};
-use crate::worker::{RequestKind, VolumeStats, WorkerStats};
+use crate::worker::{KindStats, RequestKind, VolumeStats, WorkerStats};
 
 fn volume(id: u32, name: &str) -> VolumeReport {
     VolumeReport {
@@ -77,14 +78,9 @@ fn everything() -> Observation {
     stats.kind(RequestKind::Read).record(20, Some(4096));
     stats.kind(RequestKind::Read).record(3_000_000, None);
     seen.worker.volumes = vec![stats];
+    seen.establishes.record(700, Some(0));
     let counters = ENGINE_COUNTERS.iter().map(|engine| engine.counter);
-    let durations = ENGINE_DURATIONS
-        .iter()
-        .flat_map(|engine| [engine.count, engine.sum_us]);
-    seen.store.counters = counters
-        .chain(durations)
-        .map(|name| (name.to_owned(), 3))
-        .collect();
+    seen.store.counters = counters.map(|name| (name.to_owned(), 3)).collect();
     seen
 }
 
@@ -97,10 +93,7 @@ struct Fake {
 
 impl Fake {
     fn new(seen: Observation) -> Self {
-        Self {
-            seen,
-            copy_lists: Arc::default(),
-        }
+        Self { seen, copy_lists: Arc::default() }
     }
 }
 
@@ -123,6 +116,10 @@ impl Counted for Fake {
     async fn worker_stats(&self) -> Result<WorkerStats, Refusal> {
         Ok(self.seen.worker.clone())
     }
+
+    fn establishes(&self) -> KindStats {
+        self.seen.establishes.clone()
+    }
 }
 
 #[tokio::test]
@@ -143,10 +140,7 @@ async fn very_many_relationships_are_counted_but_not_listed() {
     let text = render(&observe(&fake).await.expect("everything answers"));
 
     assert_line(&text, "flashtrack_relationships 65534");
-    assert!(
-        !text.contains("flashtrack_relationship_tracks_left{"),
-        "{text}"
-    );
+    assert!(!text.contains("flashtrack_relationship_tracks_left{"), "{text}");
     assert_eq!(fake.copy_lists.load(Ordering::Relaxed), 0);
 }
 
@@ -158,10 +152,7 @@ fn sorted(text: &str) -> Vec<&str> {
 }
 
 fn assert_line(text: &str, line: &str) {
-    assert!(
-        text.lines().any(|found| found == line),
-        "no line {line} in:\n{text}"
-    );
+    assert!(text.lines().any(|found| found == line), "no line {line} in:\n{text}");
 }
 
 #[test]
@@ -187,10 +178,7 @@ fn promtool_finds_nothing_to_complain_about() {
     let output = promtool.wait_with_output().expect("promtool ends");
 
     let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && complaints.is_empty(),
-        "{complaints}\n{text}"
-    );
+    assert!(output.status.success() && complaints.is_empty(), "{complaints}\n{text}");
 }
 
 #[test]
@@ -198,14 +186,8 @@ fn requests_are_counted_by_volume_and_kind() {
     let text = render(&everything());
 
     let labels = r#"{volume="data",kind="read"}"#;
-    assert_line(
-        &text,
-        &format!("flashtrack_volume_operations_total{labels} 2"),
-    );
-    assert_line(
-        &text,
-        &format!("flashtrack_volume_bytes_total{labels} 4096"),
-    );
+    assert_line(&text, &format!("flashtrack_volume_operations_total{labels} 2"));
+    assert_line(&text, &format!("flashtrack_volume_bytes_total{labels} 4096"));
     assert_line(&text, &format!("flashtrack_volume_errors_total{labels} 1"));
 }
 
@@ -220,14 +202,8 @@ fn latencies_are_cumulated_buckets_in_seconds_with_the_exact_sum() {
     assert_line(&text, &format!("{} 1", bucket("0.000025")));
     assert_line(&text, &format!("{} 1", bucket("2.5")));
     assert_line(&text, &format!("{} 2", bucket("+Inf")));
-    assert_line(
-        &text,
-        &format!(r#"{name}_sum{{volume="data",kind="read"}} 3.00002"#),
-    );
-    assert_line(
-        &text,
-        &format!(r#"{name}_count{{volume="data",kind="read"}} 2"#),
-    );
+    assert_line(&text, &format!(r#"{name}_sum{{volume="data",kind="read"}} 3.00002"#));
+    assert_line(&text, &format!(r#"{name}_count{{volume="data",kind="read"}} 2"#));
 }
 
 #[test]
@@ -235,14 +211,8 @@ fn live_relationships_have_series_and_ended_ones_have_none() {
     let text = render(&everything());
 
     let labels = r#"{id="5",source="data",target="snap"}"#;
-    assert_line(
-        &text,
-        &format!("flashtrack_relationship_tracks_left{labels} 6"),
-    );
-    assert_line(
-        &text,
-        &format!("flashtrack_relationship_tracks_copied{labels} 10"),
-    );
+    assert_line(&text, &format!("flashtrack_relationship_tracks_left{labels} 6"));
+    assert_line(&text, &format!("flashtrack_relationship_tracks_copied{labels} 10"));
     assert!(!text.contains(r#"id="6""#), "{text}");
 }
 
@@ -253,14 +223,8 @@ fn counters_of_a_deleted_volume_are_gone_though_its_name_lives_on() {
 
     let text = render(&seen);
 
-    assert!(
-        !text.contains("flashtrack_volume_operations_total{"),
-        "{text}"
-    );
-    assert_line(
-        &text,
-        r#"flashtrack_volume_size_bytes{volume="data"} 1048576"#,
-    );
+    assert!(!text.contains("flashtrack_volume_operations_total{"), "{text}");
+    assert_line(&text, r#"flashtrack_volume_size_bytes{volume="data"} 1048576"#);
 }
 
 #[test]
@@ -270,25 +234,31 @@ fn a_name_with_quotes_and_line_ends_cannot_forge_a_series() {
 
     let text = render(&seen);
 
-    assert!(
-        !text.lines().any(|line| line.starts_with("forged")),
-        "{text}"
-    );
+    assert!(!text.lines().any(|line| line.starts_with("forged")), "{text}");
 }
 
 #[test]
 fn free_space_of_a_pool_is_what_is_neither_used_nor_reserved() {
-    assert_line(
-        &render(&everything()),
-        r#"flashtrack_pool_free_bytes{pool="p0"} 600"#,
-    );
+    assert_line(&render(&everything()), r#"flashtrack_pool_free_bytes{pool="p0"} 600"#);
 }
 
 #[test]
-fn engine_durations_are_sums_and_counts() {
+fn establishes_are_timed() {
     let text = render(&everything());
 
-    assert_line(&text, "flashtrack_establish_duration_seconds_sum 0.000003");
-    assert_line(&text, "flashtrack_establish_duration_seconds_count 3");
+    assert_line(&text, "flashtrack_establish_duration_seconds_sum 0.0007");
+    assert_line(&text, r#"flashtrack_establish_duration_seconds_bucket{le="0.0005"} 0"#);
+    assert_line(&text, r#"flashtrack_establish_duration_seconds_bucket{le="0.001"} 1"#);
+}
+
+#[test]
+fn every_counter_of_the_engine_is_a_metric_in_base_units() {
+    for (name, _) in Stats::default().named() {
+        let known = ENGINE_COUNTERS.iter().any(|engine| engine.counter == name);
+        assert!(known, "the engine's counter {name} has no metric");
+    }
+
+    let text = render(&everything());
     assert_line(&text, "flashtrack_destaged_bytes_total 3");
+    assert_line(&text, "flashtrack_preserved_bytes_total 12288");
 }

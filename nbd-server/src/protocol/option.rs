@@ -127,13 +127,7 @@ impl OptionHeader {
     fn fields(input: &[u8]) -> Option<(u64, Self)> {
         let mut reader = Reader::new(input);
         let magic = reader.u64()?;
-        Some((
-            magic,
-            Self {
-                option: reader.u32()?,
-                bytes: reader.u32()?,
-            },
-        ))
+        Some((magic, Self { option: reader.u32()?, bytes: reader.u32()? }))
     }
 }
 
@@ -143,10 +137,7 @@ impl<'a> ClientOption<'a> {
     /// # Errors
     /// When the option is not known or its data is not what the document says.
     pub fn decode(option: u32, data: &'a [u8]) -> Result<Self, OptionError> {
-        let malformed = OptionError::Malformed {
-            option,
-            bytes: data.len(),
-        };
+        let malformed = OptionError::Malformed { option, bytes: data.len() };
         match option {
             nbd::OPT_EXPORT_NAME => Ok(Self::ExportName(string(data)?)),
             nbd::OPT_LIST | nbd::OPT_STRUCTURED_REPLY if !data.is_empty() => Err(malformed),
@@ -170,10 +161,9 @@ fn export_query(data: &[u8], malformed: OptionError) -> Result<ExportQuery<'_>, 
         Some((name, reader.bytes(u32::from(count) * 2)?))
     };
     match fields() {
-        Some((name, kinds)) if reader.is_at_end() => Ok(ExportQuery {
-            name: string(name)?,
-            wanted: information(kinds),
-        }),
+        Some((name, kinds)) if reader.is_at_end() => {
+            Ok(ExportQuery { name: string(name)?, wanted: information(kinds) })
+        }
         _ => Err(malformed),
     }
 }
@@ -219,10 +209,7 @@ fn context_query(data: &[u8], malformed: OptionError) -> Result<ContextQuery<'_>
     if !reader.is_at_end() {
         return Err(malformed);
     }
-    Ok(ContextQuery {
-        export: string(export)?,
-        queries,
-    })
+    Ok(ContextQuery { export: string(export)?, queries })
 }
 
 fn string(bytes: &[u8]) -> Result<&str, OptionError> {

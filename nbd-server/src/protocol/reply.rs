@@ -39,19 +39,13 @@ pub fn put_data_header(
     bytes: usize,
 ) {
     let bytes = u32::try_from(bytes).expect("a chunk's data was limited by its caller");
-    assert!(
-        bytes > 0 && bytes <= nbd::PAYLOAD_BYTES_ADVERTISED,
-        "{bytes} bytes in a chunk"
-    );
+    assert!(bytes > 0 && bytes <= nbd::PAYLOAD_BYTES_ADVERTISED, "{bytes} bytes in a chunk");
     put_chunk_header(out, place, nbd::REPLY_TYPE_OFFSET_DATA, cookie, bytes + 8);
     out.extend_from_slice(&offset.to_be_bytes());
 }
 
 /// A structured reply that is one error chunk with a text, cleaned and cut to what is allowed.
-#[expect(
-    clippy::missing_panics_doc,
-    reason = "the text's length was cut to fit"
-)]
+#[expect(clippy::missing_panics_doc, reason = "the text's length was cut to fit")]
 pub fn put_error(out: &mut Vec<u8>, cookie: u64, error: ErrorValue, text: &str) {
     let text = clean_text(text);
     let text_bytes = u16::try_from(text.len()).expect("clean texts are at most 4096 bytes long");
@@ -87,10 +81,7 @@ pub(super) fn put_chunk_header(
 /// passes 4,096 bytes is cut off at a character's boundary.
 pub(super) fn clean_text(text: &str) -> String {
     let cut = text.floor_char_boundary(nbd::STRING_BYTES_MAX);
-    text[..cut]
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    text[..cut].chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -101,9 +92,6 @@ mod tests {
     fn texts_lose_control_characters_and_what_is_too_long() {
         assert_eq!(clean_text("a\0b\nc"), "a?b?c");
         assert_eq!(clean_text(&"x".repeat(5000)).len(), 4096);
-        assert_eq!(
-            clean_text(&format!("{}\u{e9}", "x".repeat(4095))),
-            "x".repeat(4095)
-        );
+        assert_eq!(clean_text(&format!("{}\u{e9}", "x".repeat(4095))), "x".repeat(4095));
     }
 }

@@ -162,11 +162,7 @@ impl RequestHeader {
 
     /// Bytes that follow the header, whether the request is carried out or refused.
     pub fn payload_bytes(&self) -> u32 {
-        if self.command == nbd::CMD_WRITE {
-            self.bytes
-        } else {
-            0
-        }
+        if self.command == nbd::CMD_WRITE { self.bytes } else { 0 }
     }
 
     /// Checks the request against what was agreed and the longest payload that is taken.
@@ -192,23 +188,14 @@ impl RequestHeader {
             return Ok(Command::Nothing);
         }
         self.check_length(payload_bytes_max)?;
-        let durability = if self.has(nbd::CMD_FLAG_FUA) {
-            Durability::Durable
-        } else {
-            Durability::Volatile
-        };
+        let durability =
+            if self.has(nbd::CMD_FLAG_FUA) { Durability::Durable } else { Durability::Volatile };
         let (action, answer) = match self.command {
             nbd::CMD_WRITE => {
-                return Ok(Command::Write {
-                    offset: range.start,
-                    durability,
-                });
+                return Ok(Command::Write { offset: range.start, durability });
             }
             nbd::CMD_READ => {
-                let answer = Answer::Data {
-                    offset: range.start,
-                    bytes: self.bytes,
-                };
+                let answer = Answer::Data { offset: range.start, bytes: self.bytes };
                 (RequestAction::Read { range }, answer)
             }
             nbd::CMD_TRIM => (RequestAction::Trim { range, durability }, Answer::Done),
@@ -218,14 +205,7 @@ impl RequestHeader {
                 } else {
                     ZeroSpace::Release
                 };
-                (
-                    RequestAction::WriteZeroes {
-                        range,
-                        space,
-                        durability,
-                    },
-                    Answer::Done,
-                )
+                (RequestAction::WriteZeroes { range, space, durability }, Answer::Done)
             }
             other => return Err(Refusal::UnknownCommand(other)),
         };
@@ -246,10 +226,7 @@ impl RequestHeader {
         };
         match self.flags & !(of_command | nbd::CMD_FLAG_FUA) {
             0 => Ok(()),
-            flags => Err(Refusal::Flags {
-                command: self.command,
-                flags,
-            }),
+            flags => Err(Refusal::Flags { command: self.command, flags }),
         }
     }
 
@@ -258,10 +235,7 @@ impl RequestHeader {
         if let Some(range) = ByteRange::new(self.offset, bytes).filter(|range| range.end <= size) {
             return Ok(range);
         }
-        let range = ByteRange {
-            start: self.offset,
-            end: self.offset.saturating_add(bytes),
-        };
+        let range = ByteRange { start: self.offset, end: self.offset.saturating_add(bytes) };
         match self.command {
             nbd::CMD_WRITE | nbd::CMD_WRITE_ZEROES => {
                 Err(RequestError::WritePastEnd { range, size }.into())
@@ -277,19 +251,10 @@ impl RequestHeader {
         if range.is_empty() {
             return Err(Refusal::EmptyStatus);
         }
-        let extents = if self.has(nbd::CMD_FLAG_REQ_ONE) {
-            ExtentCount::One
-        } else {
-            ExtentCount::Many
-        };
-        let answer = Answer::Status {
-            bytes: self.bytes,
-            extents,
-        };
-        Ok(Command::Complete(
-            RequestAction::BlockStatus { range },
-            answer,
-        ))
+        let extents =
+            if self.has(nbd::CMD_FLAG_REQ_ONE) { ExtentCount::One } else { ExtentCount::Many };
+        let answer = Answer::Status { bytes: self.bytes, extents };
+        Ok(Command::Complete(RequestAction::BlockStatus { range }, answer))
     }
 
     fn check_length(&self, payload_bytes_max: u32) -> Result<(), Refusal> {

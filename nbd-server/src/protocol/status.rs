@@ -14,10 +14,7 @@ pub const ALLOCATION_ID: u32 = 1;
 /// Whether `LIST_META_CONTEXT` with these queries lists the context: no query asks for everything,
 /// `base:` for the whole namespace. Unknown queries find nothing.
 pub fn is_listed(queries: &[&str]) -> bool {
-    queries.is_empty()
-        || queries
-            .iter()
-            .any(|&query| query == "base:" || query == ALLOCATION)
+    queries.is_empty() || queries.iter().any(|&query| query == "base:" || query == ALLOCATION)
 }
 
 /// Whether `SET_META_CONTEXT` with these queries chooses the context: only its exact name does.
@@ -43,13 +40,7 @@ pub fn put_status(
     let extents = &extents[..told];
     let payload = u32::try_from(4 + 8 * told).expect("2^20 extents fit 32 bits");
     out.reserve(20 + 4 + 8 * told);
-    put_chunk_header(
-        out,
-        ChunkPlace::Last,
-        nbd::REPLY_TYPE_BLOCK_STATUS,
-        cookie,
-        payload,
-    );
+    put_chunk_header(out, ChunkPlace::Last, nbd::REPLY_TYPE_BLOCK_STATUS, cookie, payload);
     out.extend_from_slice(&ALLOCATION_ID.to_be_bytes());
     for extent in extents {
         // The extents sum to what was asked, so none is longer.
@@ -77,19 +68,10 @@ mod tests {
         assert!(is_listed(&[]));
         assert!(is_listed(&["x-other:", "base:"]));
         assert!(is_listed(&["base:allocation"]));
-        assert!(!is_listed(&[
-            "base:alloc",
-            "base",
-            "",
-            "qemu:allocation-depth"
-        ]));
+        assert!(!is_listed(&["base:alloc", "base", "", "qemu:allocation-depth"]));
 
         assert!(!is_chosen(&[]));
         assert!(!is_chosen(&["base:"]));
-        assert!(is_chosen(&[
-            "x-other:y",
-            "base:allocation",
-            "base:allocation"
-        ]));
+        assert!(is_chosen(&["x-other:y", "base:allocation", "base:allocation"]));
     }
 }

@@ -26,10 +26,7 @@ impl Held {
     /// Drops the first `count` bytes.
     pub(super) fn consume(&mut self, count: usize) {
         self.start += count;
-        assert!(
-            self.start <= self.bytes.len(),
-            "more was consumed than held"
-        );
+        assert!(self.start <= self.bytes.len(), "more was consumed than held");
         if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;

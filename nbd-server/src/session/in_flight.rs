@@ -48,9 +48,7 @@ impl InFlight {
     /// When no such request is under way: a second reply would put the client out of step.
     pub(super) fn remove(&mut self, token: SessionRequestId) -> Request {
         let place = self.places.get_mut(token.0 as usize);
-        let request = place
-            .and_then(Option::take)
-            .expect("each request is answered once");
+        let request = place.and_then(Option::take).expect("each request is answered once");
         self.free.push(token);
         self.bytes -= request.bytes;
         request

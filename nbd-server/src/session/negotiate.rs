@@ -85,11 +85,7 @@ impl Negotiation {
         match &mut self.stage {
             Stage::ClientFlags => self.step_client_flags(input),
             Stage::Option => self.step_option(input, exports, context),
-            Stage::Skip {
-                option,
-                error,
-                left,
-            } => {
+            Stage::Skip { option, error, left } => {
                 let skipped = (*left).min(u32::try_from(input.len()).unwrap_or(u32::MAX));
                 *left -= skipped;
                 if *left == 0 {
@@ -159,13 +155,7 @@ impl Negotiation {
             Err(error) if option == nbd::OPT_EXPORT_NAME => {
                 return Err(Violation::ExportName(error).into());
             }
-            Err(error) if too_long => {
-                self.stage = Stage::Skip {
-                    option,
-                    error,
-                    left: bytes,
-                }
-            }
+            Err(error) if too_long => self.stage = Stage::Skip { option, error, left: bytes },
             Err(error) => option::put_error(context.output.small(), option, &error),
         }
         Ok(Step::Consumed(total))
@@ -237,19 +227,13 @@ impl Negotiation {
             option::put_reply(out, option, nbd::REP_INFO, &parts);
         };
         let size = info.size_bytes.to_be_bytes();
-        put(
-            nbd::INFO_EXPORT,
-            [&size, &self.transmission_flags().to_be_bytes(), &[]],
-        );
+        put(nbd::INFO_EXPORT, [&size, &self.transmission_flags().to_be_bytes(), &[]]);
         for wanted in &query.wanted {
             match wanted {
                 Information::Name => put(nbd::INFO_NAME, [info.name.as_bytes(), &[], &[]]),
                 Information::Description if info.description.is_empty() => {}
                 Information::Description => {
-                    put(
-                        nbd::INFO_DESCRIPTION,
-                        [info.description.as_bytes(), &[], &[]],
-                    );
+                    put(nbd::INFO_DESCRIPTION, [info.description.as_bytes(), &[], &[]]);
                 }
                 Information::BlockSize => {
                     let sizes = [
@@ -298,9 +282,7 @@ impl Negotiation {
 }
 
 fn find(exports: &dyn Exports, name: &str) -> Result<ExportInfo, OptionError> {
-    exports
-        .find(name)
-        .ok_or_else(|| OptionError::UnknownExport(name.to_owned()))
+    exports.find(name).ok_or_else(|| OptionError::UnknownExport(name.to_owned()))
 }
 
 fn put_context(out: &mut Vec<u8>, option: u32, id: u32) {

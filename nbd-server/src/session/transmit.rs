@@ -42,11 +42,7 @@ enum Input {
     /// One of a payload whose buffer is given out.
     PayloadGivenOut(Write),
     /// One of a refused write's payload.
-    Skip {
-        cookie: u64,
-        refusal: Refusal,
-        left: usize,
-    },
+    Skip { cookie: u64, refusal: Refusal, left: usize },
 }
 
 /// A write whose payload is under way.
@@ -59,11 +55,7 @@ struct Write {
 
 impl Transmission {
     pub(super) fn new(agreed: Agreed) -> Self {
-        Self {
-            agreed,
-            in_flight: InFlight::default(),
-            input: Input::Header,
-        }
+        Self { agreed, in_flight: InFlight::default(), input: Input::Header }
     }
 
     pub(super) fn volume(&self) -> VolumeId {
@@ -135,20 +127,12 @@ impl Transmission {
             Input::PayloadGivenOut(write) => {
                 panic!("bytes are received while the payload of {write:?} is given out")
             }
-            Input::Skip {
-                cookie,
-                refusal,
-                left,
-            } => {
+            Input::Skip { cookie, refusal, left } => {
                 let count = left.min(input.len());
                 if count == left {
                     self.refuse(cookie, refusal, context.output);
                 } else {
-                    self.input = Input::Skip {
-                        cookie,
-                        refusal,
-                        left: left - count,
-                    };
+                    self.input = Input::Skip { cookie, refusal, left: left - count };
                 }
                 Ok(Step::Consumed(count))
             }
@@ -193,32 +177,16 @@ impl Transmission {
         match command {
             Ok(Command::Disconnect | Command::Nothing) => self.put_done(cookie, context.output),
             Ok(Command::Write { offset, durability }) => {
-                let write = Write {
-                    cookie,
-                    offset,
-                    durability,
-                };
+                let write = Write { cookie, offset, durability };
                 consumed += self.begin_write(write, payload_bytes as usize, after, context, events);
             }
             Ok(Command::Complete(action, answer)) => {
                 let bytes = answer_bytes(&answer);
-                self.start(
-                    Request {
-                        cookie,
-                        answer,
-                        bytes,
-                    },
-                    action,
-                    events,
-                );
+                self.start(Request { cookie, answer, bytes }, action, events);
             }
             Err(refusal) if payload_bytes == 0 => self.refuse(cookie, refusal, context.output),
             Err(refusal) => {
-                self.input = Input::Skip {
-                    cookie,
-                    refusal,
-                    left: payload_bytes as usize,
-                };
+                self.input = Input::Skip { cookie, refusal, left: payload_bytes as usize };
             }
         }
         Ok(Step::Consumed(consumed))
@@ -239,13 +207,7 @@ impl Transmission {
         }
         let mut buffer = Buffer::zeroed(payload_bytes);
         buffer[..arrived.len()].copy_from_slice(arrived);
-        self.input = Input::Payload(
-            write,
-            Payload {
-                buffer,
-                filled: arrived.len(),
-            },
-        );
+        self.input = Input::Payload(write, Payload { buffer, filled: arrived.len() });
         arrived.len()
     }
 
@@ -259,32 +221,14 @@ impl Transmission {
         if context.shutting_down {
             return self.refuse(write.cookie, RequestError::Shutdown.into(), context.output);
         }
-        let request = Request {
-            cookie: write.cookie,
-            answer: Answer::Done,
-            bytes: data.len(),
-        };
-        let Write {
-            offset, durability, ..
-        } = write;
-        self.start(
-            request,
-            RequestAction::Write {
-                offset,
-                data,
-                durability,
-            },
-            events,
-        );
+        let request = Request { cookie: write.cookie, answer: Answer::Done, bytes: data.len() };
+        let Write { offset, durability, .. } = write;
+        self.start(request, RequestAction::Write { offset, data, durability }, events);
     }
 
     fn start(&mut self, request: Request, action: RequestAction, events: &mut Vec<Event>) {
         let token = self.in_flight.insert(request);
-        events.push(Event::Request {
-            token,
-            volume: self.agreed.volume,
-            action,
-        });
+        events.push(Event::Request { token, volume: self.agreed.volume, action });
     }
 
     /// Encodes the reply to a request of the table.
@@ -298,11 +242,7 @@ impl Transmission {
         match (result, answer) {
             (Ok(ReplyData::Done), Answer::Done) => self.put_done(cookie, output),
             (Ok(ReplyData::Data(data)), Answer::Data { offset, bytes }) => {
-                assert_eq!(
-                    data.len(),
-                    bytes as usize,
-                    "data of a read of {bytes} bytes"
-                );
+                assert_eq!(data.len(), bytes as usize, "data of a read of {bytes} bytes");
                 self.put_data(cookie, offset, data, output);
             }
             (Ok(ReplyData::Status(told)), Answer::Status { bytes, extents }) => {
@@ -355,10 +295,7 @@ fn answer_bytes(answer: &Answer) -> usize {
     match answer {
         Answer::Done => 0,
         Answer::Data { bytes, .. } => *bytes as usize,
-        Answer::Status {
-            extents: ExtentCount::One,
-            ..
-        } => STATUS_EXTENT_BYTES,
+        Answer::Status { extents: ExtentCount::One, .. } => STATUS_EXTENT_BYTES,
         // At worst each block differs from the one before.
         Answer::Status { bytes, .. } => (bytes / 4096 + 1) as usize * STATUS_EXTENT_BYTES,
     }

@@ -106,18 +106,11 @@ pub fn start(store: &Path, options: WorkerOptions) -> Result<WorkerHandle, Start
             let _ = end.send(Ok(()));
         })
         .map_err(StartError::Thread)?;
-    Ok(WorkerHandle {
-        mailbox,
-        thread,
-        ended,
-    })
+    Ok(WorkerHandle { mailbox, thread, ended })
 }
 
 fn wake_without_a_ring() -> std::io::Result<std::os::fd::OwnedFd> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open("/dev/null")
-        .map(Into::into)
+    std::fs::OpenOptions::new().write(true).open("/dev/null").map(Into::into)
 }
 
 fn answer_without_a_store(messages: &std::sync::mpsc::Receiver<mailbox::Message>) {
@@ -134,10 +127,7 @@ fn answer_without_a_store(messages: &std::sync::mpsc::Receiver<mailbox::Message>
             }
             mailbox::Message::Snapshot { answer } => {
                 let stats = WorkerStats::default();
-                let _ = answer.send(Box::new(Snapshot {
-                    stats,
-                    connections: Vec::new(),
-                }));
+                let _ = answer.send(Box::new(Snapshot { stats, connections: Vec::new() }));
             }
             mailbox::Message::Shutdown => return,
         }

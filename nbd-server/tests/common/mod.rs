@@ -95,10 +95,7 @@ fn word(word: &str) -> Vec<u8> {
         Some((hex, count)) => (hex, count.parse().unwrap()),
         None => (hex, 1),
     };
-    assert!(
-        hex.len().is_multiple_of(2),
-        "odd number of digits in {word}"
-    );
+    assert!(hex.len().is_multiple_of(2), "odd number of digits in {word}");
     let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
     let once: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect();
     once.repeat(count)
@@ -116,29 +113,15 @@ pub(crate) fn describe(event: &Event) -> String {
 fn describe_action(action: &RequestAction) -> String {
     match action {
         RequestAction::Read { range } => format!("read {}..{}", range.start, range.end),
-        RequestAction::Write {
-            offset,
-            data,
-            durability,
-        } => {
-            format!(
-                "write {offset} {:02x?} {durability:?}",
-                &data[..data.len().min(4)]
-            )
+        RequestAction::Write { offset, data, durability } => {
+            format!("write {offset} {:02x?} {durability:?}", &data[..data.len().min(4)])
         }
         RequestAction::Flush => "flush".into(),
         RequestAction::Trim { range, durability } => {
             format!("trim {}..{} {durability:?}", range.start, range.end)
         }
-        RequestAction::WriteZeroes {
-            range,
-            space,
-            durability,
-        } => {
-            format!(
-                "zero {}..{} {space:?} {durability:?}",
-                range.start, range.end
-            )
+        RequestAction::WriteZeroes { range, space, durability } => {
+            format!("zero {}..{} {space:?} {durability:?}", range.start, range.end)
         }
         RequestAction::BlockStatus { range } => format!("status {}..{}", range.start, range.end),
     }
@@ -148,10 +131,7 @@ fn describe_action(action: &RequestAction) -> String {
 pub(crate) fn sent(session: &mut Session) -> Vec<u8> {
     let mut pieces = VecDeque::new();
     session.take_output(&mut pieces);
-    pieces
-        .iter()
-        .flat_map(|piece| piece.iter().copied())
-        .collect()
+    pieces.iter().flat_map(|piece| piece.iter().copied()).collect()
 }
 
 /// Holds a conversation and compares each line; nothing may be left over before the client speaks
@@ -169,20 +149,14 @@ pub(crate) fn converse_with(limits: SessionLimits, lines: &[Line<'_>]) -> Sessio
         output.extend(sent(&mut session));
         match line {
             Line::C(words) => {
-                assert!(
-                    output.is_empty(),
-                    "line {number}: not expected: {}",
-                    hex(&output)
-                );
+                assert!(output.is_empty(), "line {number}: not expected: {}", hex(&output));
                 let mut new = Vec::new();
                 session.receive(&bytes(words), &TestExports, &mut new);
                 events.extend(new);
             }
             Line::S(words) => {
                 let wanted = bytes(words);
-                let got = output
-                    .drain(..wanted.len().min(output.len()))
-                    .collect::<Vec<_>>();
+                let got = output.drain(..wanted.len().min(output.len())).collect::<Vec<_>>();
                 assert_eq!(hex(&got), hex(&wanted), "line {number}: {words}");
             }
             Line::Asks(words) => {

@@ -47,11 +47,7 @@ fn establish(options: CopyEstablish) -> Command {
             target: options.target,
             extents: options.extents,
         }],
-        mode: if options.nocopy {
-            CopyMode::Nocopy
-        } else {
-            CopyMode::Copy
-        },
+        mode: if options.nocopy { CopyMode::Nocopy } else { CopyMode::Copy },
         space_efficient: options.space_efficient,
     })
 }
@@ -62,9 +58,7 @@ async fn withdraw(options: CopyWithdraw, client: &Client, output: Output) -> Res
         (_, Some(source), _) => CopySelector::Source(source),
         (_, _, Some(target)) => CopySelector::Target(target),
         (None, None, None) => {
-            return Err(Failure::Usage(
-                "name a relationship, a source or a target".to_owned(),
-            ));
+            return Err(Failure::Usage("name a relationship, a source or a target".to_owned()));
         }
     };
     let copies = match client.command(&Command::CopyWithdraw(selector)).await? {

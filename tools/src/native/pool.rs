@@ -12,10 +12,7 @@ use crate::output::{Mood, Output, details, exact_size, percent, size, state, tab
 pub(crate) async fn run(verb: PoolVerb, client: &Client, output: Output) -> Result<(), Failure> {
     match verb {
         PoolVerb::Create { name, capacity } => {
-            let command = Command::PoolCreate {
-                name,
-                capacity_bytes: capacity,
-            };
+            let command = Command::PoolCreate { name, capacity_bytes: capacity };
             let pool = one(client, &command).await?;
             output.object(&pool, |pool| created(pool, capacity))
         }
@@ -50,23 +47,12 @@ fn created(pool: &PoolReport, wanted: u64) -> String {
     } else {
         format!(", rounded down from {wanted} bytes to whole slots of 4 KiB")
     };
-    format!(
-        "pool {} created: {}{rounded}",
-        pool.name,
-        exact_size(pool.capacity_bytes)
-    )
+    format!("pool {} created: {}{rounded}", pool.name, exact_size(pool.capacity_bytes))
 }
 
 fn listing(pools: &[PoolReport]) -> Table {
-    let mut listing = table(&[
-        "NAME",
-        ">CAPACITY",
-        ">USED",
-        ">USED %",
-        ">PRESERVED",
-        ">VOLUMES",
-        "STATUS",
-    ]);
+    let mut listing =
+        table(&["NAME", ">CAPACITY", ">USED", ">USED %", ">PRESERVED", ">VOLUMES", "STATUS"]);
     for pool in pools {
         listing.add_row(vec![
             pool.name.as_str().into(),

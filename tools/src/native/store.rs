@@ -34,20 +34,8 @@ fn shown(store: &StoreReport) -> String {
         ),
         ("journal capacity", exact_size(store.journal_capacity_bytes)),
         ("journal used", exact_size(store.journal_used_bytes)),
-        (
-            "staged",
-            format!(
-                "{} in {} blocks",
-                exact_size(store.staged_bytes),
-                store.staged_blocks
-            ),
-        ),
+        ("staged", format!("{} in {} blocks", exact_size(store.staged_bytes), store.staged_blocks)),
     ];
-    rows.extend(
-        store
-            .counters
-            .iter()
-            .map(|(name, count)| (name.as_str(), count.to_string())),
-    );
+    rows.extend(store.counters.iter().map(|(name, count)| (name.as_str(), count.to_string())));
     details(&rows)
 }

@@ -48,20 +48,13 @@ async fn volumes(client: &Client, command: &Command) -> Result<Vec<VolumeReport>
 
 async fn one(client: &Client, command: &Command) -> Result<VolumeReport, Failure> {
     let volumes = volumes(client, command).await?;
-    volumes
-        .into_iter()
-        .next()
-        .ok_or_else(|| client.unexpected())
+    volumes.into_iter().next().ok_or_else(|| client.unexpected())
 }
 
 fn created(volume: &VolumeReport, wanted: Option<u64>) -> String {
     let rounded = match wanted {
         Some(wanted) if wanted != volume.size_bytes => {
-            let unit = if volume.volume_type.is_3390() {
-                "cylinders"
-            } else {
-                "tracks"
-            };
+            let unit = if volume.volume_type.is_3390() { "cylinders" } else { "tracks" };
             format!(", rounded up from {wanted} bytes to whole {unit}")
         }
         _ => String::new(),
@@ -121,17 +114,8 @@ fn shown(volume: &VolumeReport) -> String {
         ("type", volume.volume_type.to_string()),
         ("status", status(volume.status).content()),
         ("size", exact_size(volume.size_bytes)),
-        (
-            "tracks",
-            format!("{} of {} bytes", volume.tracks, volume.track_bytes),
-        ),
-        (
-            "pool",
-            volume
-                .pool
-                .clone()
-                .unwrap_or_else(|| "none: a full volume".to_owned()),
-        ),
+        ("tracks", format!("{} of {} bytes", volume.tracks, volume.track_bytes)),
+        ("pool", volume.pool.clone().unwrap_or_else(|| "none: a full volume".to_owned())),
         ("allocated", exact_size(volume.allocated_bytes)),
         ("connections", volume.connections.to_string()),
         ("source of", volume.source_relationships.to_string()),

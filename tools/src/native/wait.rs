@@ -28,19 +28,15 @@ pub(super) async fn run(options: CopyWait, client: &Client) -> Result<Vec<CopyRe
     let progress = bar(&waited_for);
     let mut pause = POLL_FIRST;
     loop {
-        let tracks_left: u64 = waited_for
-            .iter()
-            .map(|copy| u64::from(copy.tracks_left))
-            .sum();
+        let tracks_left: u64 = waited_for.iter().map(|copy| u64::from(copy.tracks_left)).sum();
         let total = progress.length().unwrap_or_default();
         progress.set_position(total.saturating_sub(tracks_left));
         if judge(&waited_for)? == Verdict::AllComplete {
             progress.finish();
             return Ok(waited_for);
         }
-        let left = options
-            .timeout
-            .map_or(pause, |timeout| timeout.saturating_sub(started.elapsed()));
+        let left =
+            options.timeout.map_or(pause, |timeout| timeout.saturating_sub(started.elapsed()));
         if left.is_zero() {
             progress.abandon();
             return Err(Failure::TimedOut {
@@ -74,10 +70,7 @@ async fn selected(options: &CopyWait, client: &Client) -> Result<Vec<CopyReport>
 async fn ask(client: &Client, id: u32) -> Result<CopyReport, Failure> {
     let command = Command::CopyShow(CopySelector::Id(RelationshipId(id)));
     let reports = copies(client, &command).await?;
-    reports
-        .into_iter()
-        .next()
-        .ok_or_else(|| client.unexpected())
+    reports.into_iter().next().ok_or_else(|| client.unexpected())
 }
 
 /// Those that live, else those that the last establish made.
@@ -127,18 +120,12 @@ fn judge(copies: &[CopyReport]) -> Result<Verdict, Failure> {
             advice,
         });
     }
-    Ok(if copies.iter().all(has_ended) {
-        Verdict::AllComplete
-    } else {
-        Verdict::SomeLeft
-    })
+    Ok(if copies.iter().all(has_ended) { Verdict::AllComplete } else { Verdict::SomeLeft })
 }
 
 /// Without a background copy a relationship hardly ever ends by itself.
 fn refuse_endless(copies: &[CopyReport]) -> Result<(), Failure> {
-    let endless = copies
-        .iter()
-        .find(|copy| copy.mode == CopyMode::Nocopy && !has_ended(copy));
+    let endless = copies.iter().find(|copy| copy.mode == CopyMode::Nocopy && !has_ended(copy));
     match endless {
         None => Ok(()),
         Some(copy) => Err(Failure::NotCompleted {
@@ -188,17 +175,9 @@ mod tests {
     #[test]
     fn those_that_live_are_waited_for_else_the_last_that_ended() {
         let ended = Some(EndReason::Completed);
-        let ids = |copies| {
-            choose(copies)
-                .iter()
-                .map(|copy| copy.id)
-                .collect::<Vec<_>>()
-        };
+        let ids = |copies| choose(copies).iter().map(|copy| copy.id).collect::<Vec<_>>();
 
-        assert_eq!(
-            ids(vec![copy(1, ended), copy(2, None), copy(3, None)]),
-            [2, 3]
-        );
+        assert_eq!(ids(vec![copy(1, ended), copy(2, None), copy(3, None)]), [2, 3]);
         assert_eq!(ids(vec![copy(1, ended), copy(2, ended)]), [2]);
         assert_eq!(ids(vec![]), [] as [u32; 0]);
     }
@@ -209,14 +188,8 @@ mod tests {
         let mut failed = copy(2, None);
         failed.state = CopyState::Failed;
 
-        assert_eq!(
-            judge(&[completed()]).expect("complete"),
-            Verdict::AllComplete
-        );
-        assert_eq!(
-            judge(&[completed(), copy(2, None)]).expect("goes on"),
-            Verdict::SomeLeft
-        );
+        assert_eq!(judge(&[completed()]).expect("complete"), Verdict::AllComplete);
+        assert_eq!(judge(&[completed(), copy(2, None)]).expect("goes on"), Verdict::SomeLeft);
         assert!(judge(&[copy(1, None), copy(2, Some(EndReason::Withdrawn))]).is_err());
         assert!(judge(&[completed(), failed]).is_err());
     }
