@@ -59,6 +59,8 @@ struct Batch {
     /// Frames up to this one are released at the end.
     through: Seq,
     blocks: BTreeSet<(VolumeId, u32)>,
+    /// Volumes that the batch has to do with, also when their blocks are done.
+    volumes: BTreeSet<VolumeId>,
     preserved: BTreeMap<(VolumeId, PoolId, Seq), Vec<(u32, Slot)>>,
     owned: BTreeMap<VolumeId, Vec<(u32, Slot)>>,
     written: BTreeSet<Object>,
@@ -95,9 +97,7 @@ impl Destager {
 
     /// True when the batch under way has to do with the volume.
     pub(super) fn concerns(&self, volume: VolumeId) -> bool {
-        self.batch.as_ref().is_some_and(|batch| {
-            batch.blocks.range((volume, 0)..=(volume, u32::MAX)).next().is_some()
-        })
+        self.batch.as_ref().is_some_and(|batch| batch.volumes.contains(&volume))
     }
 }
 
@@ -156,6 +156,7 @@ impl Engine {
             step: BatchStep::Waiting,
             plan,
             through,
+            volumes: blocks.iter().map(|&(volume, _)| volume).collect(),
             blocks,
             preserved: BTreeMap::new(),
             owned: BTreeMap::new(),

@@ -454,3 +454,14 @@ impl World {
         Ok(self.summary)
     }
 }
+
+impl Drop for World {
+    /// A panic of the engine is a failure, too: it shows what led to it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for event in &self.events {
+                eprintln!("  {event}");
+            }
+        }
+    }
+}
