@@ -32,6 +32,8 @@ counters! {
     owned_blocks,
     /// Tracks copied to full targets.
     copied_tracks,
+    /// Bytes written to full targets for that.
+    copied_bytes,
     /// Bytes that the destager wrote home.
     destaged_bytes,
     /// Destage batches.

@@ -1,5 +1,6 @@
 //! The log: one line for each event, on standard error or in a file.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -77,8 +78,11 @@ pub fn start(level: &LogLevel, target: &LogTarget) -> io::Result<()> {
         }
     }
     std::panic::set_hook(Box::new(|panic| {
-        let trace = std::backtrace::Backtrace::capture();
-        tracing::error!("{panic}\n{trace}");
+        let trace = Backtrace::capture();
+        match trace.status() {
+            BacktraceStatus::Captured => tracing::error!("{panic}\n{trace}"),
+            _ => tracing::error!("{panic}"),
+        }
     }));
     Ok(())
 }

@@ -383,6 +383,26 @@ fn an_answer_of_something_else_than_flashtrackd_is_told_as_such() {
 }
 
 #[test]
+fn a_connection_that_ends_in_mid_command_leaves_the_outcome_open() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let socket = directory.path().join("control.sock");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let server = std::thread::spawn(move || drop(listener.accept()));
+
+    let output = flashtrack()
+        .arg("--control")
+        .arg(&socket)
+        .args(["pool", "delete", "p0"])
+        .output()
+        .expect("the binary runs");
+
+    server.join().expect("it has closed the connection");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("before it answered"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("was carried out"), "{}", stderr(&output));
+}
+
+#[test]
 fn completions_and_manual_pages_cover_the_verbs() {
     for shell in ["bash", "zsh", "fish"] {
         let script = stdout(&run(&["completions", shell]));

@@ -349,7 +349,9 @@ impl Engine {
                 .get(&known.pair.source)
                 .map_or(0, |volume| u64::from(volume.geometry.track_bytes()))
         });
-        self.copier.uncommitted_bytes += u64::from(run.count) * track_bytes;
+        let bytes = u64::from(run.count) * track_bytes;
+        self.copier.uncommitted_bytes += bytes;
+        self.stats.copied_bytes += bytes;
     }
 
     /// Syncs what was written, when somebody waits for it, it is much, or nothing else is to do.

@@ -93,6 +93,7 @@ engine_counters! {
     "preserved_blocks" x BLOCK_BYTES => "flashtrack_preserved_bytes_total": "Bytes of sources preserved in pools for thin targets.";
     "owned_blocks" x BLOCK_BYTES => "flashtrack_owned_bytes_total": "Bytes of thin volumes that became their own by writes.";
     "copied_tracks" x 1 => "flashtrack_copied_tracks_total": "Tracks copied to full targets.";
+    "copied_bytes" x 1 => "flashtrack_copied_bytes_total": "Bytes copied to full targets.";
     "destaged_bytes" x 1 => "flashtrack_destaged_bytes_total": "Bytes of staged writes written to their home.";
     "destage_batches" x 1 => "flashtrack_destage_batches_total": "Batches in which staged writes were written to their home.";
     "journal_bytes" x 1 => "flashtrack_journal_written_bytes_total": "Bytes appended to the journal, records included.";
