@@ -80,9 +80,11 @@ impl Engine {
     pub(super) fn step_checkpoint(&mut self) {
         let since = self.journal.durable().0.saturating_sub(self.checkpointer.replay_from.0);
         let segment = self.journal.segment_bytes();
-        // Records may fill the journal too: then the next checkpoint is what frees it.
+        // When somebody waits for room, a checkpoint is worth what it sets free.
         let pressed = !self.waiting.is_empty() || !self.has_record_room();
-        let due = since >= self.journal.capacity_bytes() / 4 || (pressed && since >= segment);
+        let needed_from = self.live_from().min(self.journal.durable());
+        let gain = needed_from.0.saturating_sub(self.journal.oldest().0);
+        let due = since >= self.journal.capacity_bytes() / 4 || (pressed && gain >= 2 * segment);
         let may = self.checkpointer.is_idle()
             && self.fail_stop.is_none()
             && self.now.monotonic_us >= self.checkpointer.retry_at_us;
@@ -90,6 +92,11 @@ impl Engine {
             self.begin_checkpoint();
         }
         self.emit_checkpoint_action();
+    }
+
+    /// The byte of the journal from which on live frames lie.
+    fn live_from(&self) -> Position {
+        self.stage.oldest().map_or(self.journal.written(), |frame| frame.position)
     }
 
     /// True when a batch's or command's records surely fit the journal.

@@ -127,9 +127,8 @@ impl Engine {
     }
 
     fn assemble(recovered: Recovered, state: State, stage: Stage, now: Moment) -> Self {
-        // Recovery made everything durable: replay would begin at the checkpoint's mark, but the first
-        // checkpoint of this opening is due as if it began here.
-        let replay_from = recovered.journal.durable();
+        // At the earliest: a journal that is full when the store is opened is soon made free.
+        let replay_from = recovered.journal.oldest();
         Self {
             header: recovered.header,
             #[cfg(feature = "sim")]
