@@ -156,6 +156,16 @@ impl Content {
         });
     }
 
+    /// Version `number`, of a command, took effect and is durable: answered at `now`, or found after a crash.
+    pub(super) fn confirm(&mut self, range: ByteRange, number: u32, now: Time) {
+        self.for_each(range, |versions| {
+            for done in versions.iter_mut().filter(|version| version.number == number) {
+                done.effect = Effect::Certain;
+            }
+        });
+        self.complete(range, number, now, true);
+    }
+
     /// Version `number` failed at `now`: it may have taken effect before, not after.
     pub(super) fn doubt(&mut self, range: ByteRange, number: u32, now: Time) {
         self.for_each(range, |versions| {

@@ -319,6 +319,10 @@ impl World {
             if copy.mode == CopyMode::Nocopy && withdrawal.is_none() {
                 return Err(format!("relationship {id} is lost: {copy:?}"));
             }
+            if let Some(number) = withdrawal {
+                let leaves = self.directory.leaves(copy.pair.target);
+                self.model.end_withdraw(copy.image, *number, leaves);
+            }
             self.directory.copies.remove(&id);
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::admin::{CopyMode, CopyReport, EstablishSpec, VolumeReport};
 use crate::limits::RELATIONSHIPS_PER_TRACK;
 
-use super::model::Pair;
+use super::model::{Leaves, Pair};
 
 /// What is known of the store.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +81,12 @@ impl Directory {
         self.volumes.get(&volume).is_some_and(|known| self.pool_may_fill(known))
     }
 
+    /// What the withdraw of a relationship leaves on this target.
+    pub fn leaves(&self, target: u32) -> Leaves {
+        let thin = self.volumes.get(&target).is_some_and(|volume| volume.pool.is_some());
+        if thin { Leaves::Zeroes } else { Leaves::Unknown }
+    }
+
     fn pool_may_fill(&self, volume: &KnownVolume) -> bool {
         let pool = volume.pool.as_ref().and_then(|name| self.pools.get(name));
         pool.is_some_and(|pool| pool.may_fill)
@@ -127,7 +133,6 @@ impl Directory {
                 || pair.source_start + pair.bytes > source.bytes
                 || pair.target_start + pair.bytes > target.bytes
                 || source.track_bytes != target.track_bytes
-                || target.pool.is_some() != spec.space_efficient
                 || (target.pool.is_some() && !thin_rules)
                 || pairs[..at].iter().chain([pair]).any(|other| conflict(other, pair))
             {

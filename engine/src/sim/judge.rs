@@ -2,7 +2,7 @@
 
 use super::directory::{KnownCopy, KnownPool, KnownVolume, Verdict, lies};
 use super::faults::ActionKind;
-use super::model::{Pair, View};
+use super::model::{Leaves, Pair, View};
 use super::world::World;
 use crate::admin::{
     Answer, Command, CopyMode, CopyReport, CopySelector, CopyState, Refusal, RefusalKind, Report,
@@ -171,9 +171,11 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         for id in &meant {
-            if let Some(copy) = self.directory.copies.get_mut(id) {
+            let leaves =
+                self.directory.copies.get(id).map(|copy| self.directory.leaves(copy.pair.target));
+            if let (Some(copy), Some(leaves)) = (self.directory.copies.get_mut(id), leaves) {
                 copy.leaving = true;
-                self.model.begin_withdraw(copy.image, number);
+                self.model.begin_withdraw(copy.image, number, leaves);
             }
         }
         Commanded::Withdraw { copies: meant.into_iter().map(|id| (id, number)).collect() }
@@ -433,10 +435,16 @@ impl World {
             if report.is_none() && copy.mode == CopyMode::Nocopy {
                 return Err(format!("relationship {id} was not withdrawn"));
             }
-            if report
-                .is_none_or(|report| report.tracks_left == 0 && report.state != CopyState::Failed)
-            {
+            let leaves = self.directory.leaves(copy.pair.target);
+            let exact = |report: &CopyReport| {
+                leaves == Leaves::Unknown
+                    && report.tracks_left == 0
+                    && report.state != CopyState::Failed
+            };
+            if report.is_none_or(exact) {
                 self.model.retract_withdraw(copy.image, *number);
+            } else {
+                self.model.end_withdraw(copy.image, *number, leaves);
             }
         }
         Ok(())

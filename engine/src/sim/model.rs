@@ -59,6 +59,15 @@ pub struct Pair {
     pub bytes: u64,
 }
 
+/// What a withdraw leaves on a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// What was copied or written, and anything in the other places.
+    Unknown,
+    /// Zeroes: a thin target gives everything back.
+    Zeroes,
+}
+
 /// The image that one pair gave.
 #[derive(Clone, Debug)]
 struct Image {
@@ -252,12 +261,16 @@ impl Model {
             });
             self.images[*index].state = ImageState::Taken(content.unwrap_or_default());
             if let Some(target) = self.volumes.get_mut(&pair.target) {
+<<<<<<< HEAD
                 target.for_each(pair.target_range(), |versions| {
                     for version in versions.iter_mut().filter(|version| version.number == number) {
                         version.effect = Effect::Certain;
                     }
                 });
                 target.complete(pair.target_range(), number, now, true);
+=======
+                target.confirm(pair.target_range(), number, now);
+>>>>>>> sim
             }
         }
     }
@@ -273,12 +286,19 @@ impl Model {
         }
     }
 
-    /// A withdraw of this image begins: from now on what is not copied may be anything.
-    pub fn begin_withdraw(&mut self, image: usize, number: u32) {
+    /// A withdraw of this image begins: from now on what is not copied may be anything, or, of a
+    /// thin target, everything zeroes (decision D8).
+    pub fn begin_withdraw(&mut self, image: usize, number: u32, leaves: Leaves) {
+        let now = self.tick();
         let pair = self.images[image].pair;
         let Some(target) = self.volumes.get_mut(&pair.target) else {
             return;
         };
+        if leaves == Leaves::Zeroes {
+            let version = Version::begun(number, Value::Zero, Effect::Certain, now);
+            target.begin(pair.target_range(), version);
+            return;
+        }
         target.for_each(pair.target_range(), |versions| {
             let there = versions.iter().find(
                 |version| matches!(version.value, Value::Image { image: of, .. } if of == image),
@@ -288,6 +308,15 @@ impl Model {
                 versions.push(unknown);
             }
         });
+    }
+
+    /// The withdraw was answered, or was found done after a crash.
+    pub fn end_withdraw(&mut self, image: usize, number: u32, leaves: Leaves) {
+        let now = self.tick();
+        let pair = self.images[image].pair;
+        if let (Leaves::Zeroes, Some(target)) = (leaves, self.volumes.get_mut(&pair.target)) {
+            target.confirm(pair.target_range(), number, now);
+        }
     }
 
     /// The withdraw did not touch this image.

@@ -111,7 +111,7 @@ impl State {
     }
 
     fn volume_deleted(&mut self, id: VolumeId, seq: Seq, effects: &mut Effects) {
-        self.clear_thin(id, effects);
+        self.clear_thin(id, 0..u32::MAX, effects);
         if let Some(volume) = self.volumes.remove(&id) {
             let range = ByteRange { start: 0, end: volume.geometry.size_bytes() };
             effects.superseded.push(Superseded { volume: id, range, before: seq });
@@ -141,7 +141,7 @@ impl State {
             },
             before: t0,
         });
-        self.clear_thin(pair.target, effects);
+        self.clear_thin(pair.target, extent.clone(), effects);
         if let Some(pool) = pool.and_then(|id| self.pools.get_mut(&id)) {
             pool.chains.entry(pair.source).or_default().open(t0);
         }
@@ -220,25 +220,39 @@ impl State {
             return;
         }
         let target = relationship.pair.target;
-        self.clear_thin(target, effects);
+        let extent = relationship.target_extent();
+        self.clear_thin(target, extent.clone(), effects);
         if let Some(volume) = self.volumes.get(&target) {
-            let range = ByteRange { start: 0, end: volume.geometry.size_bytes() };
+            let track_bytes = u64::from(volume.geometry.track_bytes());
+            let range = ByteRange {
+                start: u64::from(extent.start) * track_bytes,
+                end: u64::from(extent.end) * track_bytes,
+            };
             effects.superseded.push(Superseded { volume: target, range, before: seq });
         }
     }
 
-    /// Frees all slots and credits of a thin volume.
-    fn clear_thin(&mut self, id: VolumeId, effects: &mut Effects) {
+    /// Frees the slots and credits of a thin volume's tracks.
+    fn clear_thin(
+        &mut self,
+        id: VolumeId,
+        tracks: std::ops::Range<u32>,
+        effects: &mut Effects,
+    ) {
         let Some(volume) = self.volumes.get_mut(&id) else {
             return;
         };
+        let per_track = volume.geometry.track_blocks();
         let Backing::Thin(thin) = &mut volume.backing else {
             return;
         };
-        let slots = std::mem::take(&mut thin.slots);
-        effects.slots.extend(slots.iter().map(|(_, slot)| (thin.pool, slot)));
-        effects.credits.push((thin.pool, thin.owed.count()));
-        thin.owed = TrackBitmap::default();
+        let blocks = tracks.start.saturating_mul(per_track)..tracks.end.saturating_mul(per_track);
+        let own: Vec<_> = thin.slots.range(blocks.clone()).collect();
+        for (block, slot) in own {
+            thin.slots.remove(block);
+            effects.slots.push((thin.pool, slot));
+        }
+        effects.credits.push((thin.pool, thin.owed.clear(blocks)));
     }
 
     fn preserved(
