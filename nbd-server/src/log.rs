@@ -79,9 +79,10 @@ pub fn start(level: &LogLevel, target: &LogTarget) -> io::Result<()> {
     }
     std::panic::set_hook(Box::new(|panic| {
         let trace = Backtrace::capture();
-        match trace.status() {
-            BacktraceStatus::Captured => tracing::error!("{panic}\n{trace}"),
-            _ => tracing::error!("{panic}"),
+        if trace.status() == BacktraceStatus::Captured {
+            tracing::error!("{panic}\n{trace}");
+        } else {
+            tracing::error!("{panic}");
         }
     }));
     Ok(())
