@@ -26,4 +26,4 @@ pub mod thin;
 pub mod tickets;
 pub mod units;
 
-pub use engine::{Engine, OpenError, OpenOptions, VolumeInfo};
+pub use engine::{Engine, Examination, OpenError, OpenOptions, VolumeInfo, examine};

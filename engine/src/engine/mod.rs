@@ -34,6 +34,7 @@ mod commands;
 mod copier;
 mod destage;
 mod establish;
+mod examine;
 mod flush;
 mod host;
 mod journaling;
@@ -45,6 +46,7 @@ mod write;
 
 use std::collections::{BTreeMap, VecDeque};
 
+pub use examine::{Examination, examine};
 pub use open::{OpenError, OpenOptions};
 
 use crate::admin::{Answer, Command, CommandId};

@@ -109,7 +109,7 @@ impl Engine {
             journal::create(storage, &parameters)?;
         }
         let recovered = journal::recover(storage)?;
-        let (state, stage) = replay(&recovered)?;
+        let (state, stage) = replay(&recovered.checkpoint, &recovered.frames)?;
         check_objects(storage, &state)?;
         let mut engine = Self::assemble(recovered, state, stage, now);
         #[cfg(feature = "sim")]
@@ -210,14 +210,17 @@ impl Engine {
 }
 
 /// The state and the stage as the records and frames leave them.
-fn replay(recovered: &Recovered) -> Result<(State, Stage), OpenError> {
-    let (mut state, live) = checkpointing::decode(&recovered.checkpoint)?;
+pub(super) fn replay(
+    checkpoint: &[u8],
+    frames: &[ScannedFrame],
+) -> Result<(State, Stage), OpenError> {
+    let (mut state, live) = checkpointing::decode(checkpoint)?;
     state.rebuild_indexes()?;
     let mut stage = Stage::default();
     for live in live {
         stage.restore(live.volume, live.block, live.version);
     }
-    for frame in &recovered.frames {
+    for frame in frames {
         replay_frame(frame, &mut state, &mut stage)?;
     }
     stage.release(state.released);
@@ -257,15 +260,7 @@ fn replay_frame(
 
 /// Every volume and pool has its object; what nobody names is removed (O2).
 fn check_objects(storage: &mut dyn Storage, state: &State) -> Result<(), OpenError> {
-    let mut expected: BTreeMap<Object, u64> = BTreeMap::new();
-    for (&id, volume) in &state.volumes {
-        if volume.pool().is_none() {
-            expected.insert(Object::Home(id), volume.geometry.size_bytes());
-        }
-    }
-    for (&id, pool) in &state.pools {
-        expected.insert(Object::Pool(id), u64::from(pool.slots) * crate::units::BLOCK_BYTES);
-    }
+    let expected = expected_objects(state);
     let header = Object::Header;
     let all = storage.list().map_err(|source| OpenError::Storage { object: header, source })?;
     for object in all {
@@ -275,11 +270,26 @@ fn check_objects(storage: &mut dyn Storage, state: &State) -> Result<(), OpenErr
         }
     }
     for (object, expected) in expected {
-        let found =
-            storage.length(object).map_err(|source| OpenError::Storage { object, source })?;
-        if found != Some(expected) {
-            return Err(OpenError::Object { object, found, expected });
-        }
+        check_length(storage, object, expected)?;
     }
     Ok(())
+}
+
+/// The objects that hold volumes and pools, with their lengths in bytes.
+pub(super) fn expected_objects(state: &State) -> BTreeMap<Object, u64> {
+    let homes = state.volumes.iter().filter(|(_, volume)| volume.pool().is_none());
+    let homes = homes.map(|(&id, volume)| (Object::Home(id), volume.geometry.size_bytes()));
+    let pool_bytes = |slots: u32| u64::from(slots) * crate::units::BLOCK_BYTES;
+    let pools = state.pools.iter().map(|(&id, pool)| (Object::Pool(id), pool_bytes(pool.slots)));
+    homes.chain(pools).collect()
+}
+
+/// An object is there and as long as it should be.
+pub(super) fn check_length(
+    storage: &mut dyn Storage,
+    object: Object,
+    expected: u64,
+) -> Result<(), OpenError> {
+    let found = storage.length(object).map_err(|source| OpenError::Storage { object, source })?;
+    if found == Some(expected) { Ok(()) } else { Err(OpenError::Object { object, found, expected }) }
 }
