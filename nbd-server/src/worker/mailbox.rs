@@ -54,17 +54,9 @@ pub struct Snapshot {
 /// What is put into the mailbox.
 #[derive(Debug)]
 pub(super) enum Message {
-    AddConnection {
-        socket: Socket,
-        peer: String,
-    },
-    Command {
-        command: Command,
-        answer: oneshot::Sender<Result<Report, Refusal>>,
-    },
-    Snapshot {
-        answer: oneshot::Sender<Box<Snapshot>>,
-    },
+    AddConnection { socket: Socket, peer: String },
+    Command { command: Command, answer: oneshot::Sender<Result<Report, Refusal>> },
+    Snapshot { answer: oneshot::Sender<Box<Snapshot>> },
     Shutdown,
 }
 
@@ -84,13 +76,7 @@ impl Mailbox {
     /// A mailbox that wakes the worker through `wake`, an eventfd, and the end the worker empties.
     pub(super) fn new(wake: OwnedFd) -> (Self, Receiver<Message>) {
         let (queue, messages) = channel();
-        (
-            Self {
-                queue,
-                wake: Arc::new(std::fs::File::from(wake)),
-            },
-            messages,
-        )
+        (Self { queue, wake: Arc::new(std::fs::File::from(wake)) }, messages)
     }
 
     /// Hands a connection over. The worker sets its options, does the handshake and serves it; it
@@ -119,10 +105,7 @@ impl Mailbox {
     pub async fn snapshot(&self) -> Result<Snapshot, WorkerGone> {
         let (answer, answered) = oneshot::channel();
         self.put(Message::Snapshot { answer })?;
-        answered
-            .await
-            .map(|snapshot| *snapshot)
-            .map_err(|_| WorkerGone)
+        answered.await.map(|snapshot| *snapshot).map_err(|_| WorkerGone)
     }
 
     /// Begins the graceful end: no connection or request is taken any more, what is in flight is
@@ -135,8 +118,7 @@ impl Mailbox {
 
     fn put(&self, message: Message) -> Result<(), WorkerGone> {
         self.queue.send(message).map_err(|_| WorkerGone)?;
-        // M2. An eventfd refuses a write only when its counter is full, and then the worker is
-        // awake anyway.
+        // M2. The counter of an eventfd is never full: each turn of the worker empties it.
         let _ = (&*self.wake).write(&1_u64.to_ne_bytes());
         Ok(())
     }

@@ -23,22 +23,16 @@ pub enum RequestKind {
     Flush,
     /// NBD TRIM.
     Trim,
-    /// NBD WRITE_ZEROES.
+    /// NBD `WRITE_ZEROES`.
     WriteZeroes,
-    /// NBD BLOCK_STATUS.
+    /// NBD `BLOCK_STATUS`.
     BlockStatus,
 }
 
 impl RequestKind {
     /// All kinds, in the order of `VolumeStats::kinds`.
-    pub const ALL: [Self; 6] = [
-        Self::Read,
-        Self::Write,
-        Self::Flush,
-        Self::Trim,
-        Self::WriteZeroes,
-        Self::BlockStatus,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Read, Self::Write, Self::Flush, Self::Trim, Self::WriteZeroes, Self::BlockStatus];
 
     /// The kind as a metrics label, for example `write_zeroes`.
     pub fn label(self) -> &'static str {
@@ -99,12 +93,7 @@ pub struct VolumeStats {
 impl VolumeStats {
     /// Nothing counted yet.
     pub fn new(id: VolumeId, name: String) -> Self {
-        Self {
-            id,
-            name,
-            connections: 0,
-            kinds: Default::default(),
-        }
+        Self { id, name, connections: 0, kinds: Default::default() }
     }
 
     /// The counters of one kind.
