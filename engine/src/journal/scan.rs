@@ -425,3 +425,61 @@ impl Window {
         Ok(self.bytes.get(from..to).unwrap_or(&[]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::segment::SegmentHeader;
+    use super::*;
+
+    fn segment() -> Segment {
+        let header = SegmentHeader {
+            number: 2,
+            opening: 5,
+            after: Position(70_000),
+            synced_through: Position(0),
+        };
+        Segment { slot: 0, header, limit: Position(140_000) }
+    }
+
+    const MARK: Mark = Mark { position: Position(139_000), seq: Seq(8), checksum: 77 };
+
+    fn next() -> FrameHeader {
+        FrameHeader {
+            kind: FrameKind::Data,
+            opening: 5,
+            seq: Seq(9),
+            position: MARK.position,
+            synced_through: Position(0),
+            volume: VolumeId(0),
+            offset: 0,
+            length: 900,
+            payload_crc: 0,
+            previous: 77,
+        }
+    }
+
+    #[test]
+    fn a_frame_is_accepted_only_where_it_was_written_and_after_the_frame_it_was_written_after() {
+        let judge = |header: FrameHeader| check(&header, &MARK, MARK.position, &segment());
+        assert_eq!(judge(next()), Ok(()));
+        let elsewhere = Position(MARK.position.0 - 65_536);
+        assert_eq!(
+            judge(FrameHeader { position: elsewhere, ..next() }),
+            Err(FrameFault::Position(elsewhere))
+        );
+        for opening in [4, 6] {
+            assert_eq!(
+                judge(FrameHeader { opening, ..next() }),
+                Err(FrameFault::Opening { found: opening, expected: 5 })
+            );
+        }
+        for seq in [Seq(8), Seq(10)] {
+            assert_eq!(
+                judge(FrameHeader { seq, ..next() }),
+                Err(FrameFault::Sequence { found: seq, expected: Seq(9) })
+            );
+        }
+        assert_eq!(judge(FrameHeader { previous: 78, ..next() }), Err(FrameFault::Chain));
+        assert_eq!(judge(FrameHeader { length: 1000, ..next() }), Err(FrameFault::TooLong));
+    }
+}

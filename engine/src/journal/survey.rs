@@ -157,3 +157,52 @@ pub(super) fn find_frames(
     }
     Ok(frames)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Segments of 64 KiB, each a number and its `after`, in slots of the same number.
+    fn survey(segments: &[(u64, u64)]) -> Survey {
+        let found = segments.iter().map(|&(number, after)| {
+            let after = Position(after);
+            let header =
+                SegmentHeader { number, opening: number, after, synced_through: Position(0) };
+            let slot = u32::try_from(number).unwrap();
+            (number, Segment { slot, header, limit: Position(0) })
+        });
+        let mut survey = Survey::default();
+        survey.set_limits(found.collect(), Layout::new(65_536));
+        survey
+    }
+
+    const SEGMENT: u64 = 65_536;
+
+    #[test]
+    fn content_counts_up_to_the_place_where_a_younger_segment_takes_over() {
+        let survey = survey(&[(1, 0), (2, SEGMENT + 9000), (3, 2 * SEGMENT + 8192)]);
+        let limits: Vec<u64> = survey.segments.values().map(|segment| segment.limit.0).collect();
+        assert_eq!(limits, [SEGMENT + 9000, 2 * SEGMENT + 8192, 4 * SEGMENT]);
+        assert_eq!(survey.successor(Position(SEGMENT + 9000)).map(|it| it.header.number), Some(2));
+        assert_eq!(survey.successor(Position(SEGMENT + 9008)), None);
+        assert!(survey.void.is_empty());
+    }
+
+    #[test]
+    fn segments_after_the_place_that_a_recovery_went_back_to_are_void() {
+        // Segment 2 followed 1; a recovery gave up its content and went on within 1, twice.
+        let back = SEGMENT + 5000;
+        let survey = survey(&[(1, 0), (2, SEGMENT + 9000), (3, back), (4, back)]);
+        assert_eq!(survey.void.keys().copied().collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(survey.successor(Position(back)).map(|it| it.header.number), Some(4));
+        assert_eq!(survey.successor(Position(SEGMENT + 9000)), None);
+        assert_eq!(survey.greatest_number(), 4);
+    }
+
+    #[test]
+    fn a_segment_whose_predecessor_is_missing_makes_nothing_void() {
+        let survey = survey(&[(1, 0), (3, 2 * SEGMENT + 8192)]);
+        assert_eq!(survey.segments.len(), 2);
+        assert_eq!(survey.segments[&1].limit, Position(2 * SEGMENT));
+    }
+}

@@ -138,3 +138,30 @@ fn many_openings_without_a_checkpoint_do_not_pile_up_slots() {
     assert!(slots <= 6, "{slots} slots");
     assert_eq!(world.expected, [Expected::Record(b"a record".to_vec())]);
 }
+
+#[test]
+fn a_checkpoint_whose_last_sync_failed_is_durable_once_recovery_has_built_on_it() {
+    let mut world = World::new();
+    world.record(b"a record");
+    world.write_and_sync();
+    let mark = world.journal().mark();
+    let mut writer = world.store.checkpoints.begin(mark, mark.position, b"in the cache".to_vec());
+    let mut syncs = 0;
+    while let Some((object, action)) = writer.next_action(mark.position) {
+        let is_sync = matches!(action, Action::Sync);
+        syncs += u32::from(is_sync);
+        if is_sync && syncs == 2 {
+            world.disk.syncs_fail = true;
+            assert!(world.disk.sync(object).is_err());
+            world.disk.syncs_fail = false;
+            break;
+        }
+        perform(&mut world.disk, object, action);
+        writer.action_done();
+    }
+    assert_eq!(syncs, 2, "payload, then header");
+    // The server dies; what it wrote is in the page cache, counts as clean, and is not on the disk.
+    let again = World::open(world.disk);
+    assert_eq!(again.store.checkpoint, b"in the cache");
+    assert_eq!(again.cut(|_| Fate::Lost).store.checkpoint, b"in the cache");
+}

@@ -254,3 +254,17 @@ fn an_inspection_writes_nothing_and_tells_what_recovery_would() {
     assert!(matches!(inspection.refusal, Some(OpenError::JournalDamaged(_))));
     assert_eq!(world.disk.calls, calls);
 }
+
+#[test]
+fn a_checkpoint_whose_segment_has_lost_its_header_is_refused_though_no_frame_follows() {
+    let mut world = World::new();
+    world.record(b"a record");
+    world.write_and_sync();
+    world.checkpoint(b"everything so far");
+    let mark = world.journal().mark();
+    let (object, _) = world.journal().locate(Position(mark.position.0 - 1)).unwrap();
+    world.disk.flip(object, 25);
+    let error = recover(&mut world.disk).unwrap_err();
+    let OpenError::JournalDamaged(damage) = error else { panic!("{error}") };
+    assert_eq!((damage.fault, damage.position), (FrameFault::NoSegment, mark.position));
+}
