@@ -125,7 +125,10 @@ fn what_room_promises_can_be_appended_without_another_slot() {
         let mut world = World::new();
         let mut appended = 0;
         while world.journal().room() >= Journal::cost(length) {
+            let before = world.journal().room();
             world.data(0, &vec![1; usize::try_from(length).unwrap()]);
+            let after = world.journal().room();
+            assert!(after + Journal::cost(length) >= before, "room fell from {before} to {after}");
             appended += 1;
             if appended % 3 == 0 {
                 world.write_and_sync();
