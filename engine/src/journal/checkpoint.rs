@@ -18,7 +18,7 @@ const MAGIC: [u8; 8] = *b"FTCHECKP";
 /// Offset of the payload: after both copies of the header.
 const PAYLOAD_OFFSET: u64 = 2 * HEADER_BLOCK_BYTES as u64;
 /// Bytes written at once (rule O12).
-const SLICE_BYTES: u64 = 1 << 20;
+const SLICE_BYTES: usize = 1 << 20;
 /// Checkpoint objects grow by multiples of this.
 const GROWTH_BYTES: u64 = 64 << 10;
 
@@ -310,7 +310,7 @@ impl CheckpointSlots {
 enum Step {
     Allocate,
     /// The slice that begins at this byte of the payload.
-    Payload(u64),
+    Payload(usize),
     SyncPayload,
     Commit,
     SyncCommit,
@@ -332,9 +332,6 @@ pub struct CheckpointWriter {
 impl CheckpointWriter {
     /// The next operation, to report with `action_done`. `None` while one is under way, when the checkpoint is
     /// committed, and while the journal is not durable (`Journal::durable`) up to the mark.
-    ///
-    /// # Panics
-    /// Never: the payload is in memory, so its offsets fit `usize`.
     pub fn next_action(&mut self, durable: Position) -> Option<(Object, Action)> {
         let waits = self.step == Step::Commit && durable < self.header.mark.position;
         if self.busy || waits {
@@ -345,10 +342,9 @@ impl CheckpointWriter {
                 Action::Allocate { offset: 0, bytes: object_bytes(self.header.payload_bytes) }
             }
             Step::Payload(start) => {
-                let end = (start + SLICE_BYTES).min(self.header.payload_bytes);
-                let index = |at: u64| usize::try_from(at).expect("the payload is in memory");
-                let data = Buffer::from(&self.payload[index(start)..index(end)]);
-                Action::Write { offset: PAYLOAD_OFFSET + start, data }
+                let end = (start + SLICE_BYTES).min(self.payload.len());
+                let data = Buffer::from(&self.payload[start..end]);
+                Action::Write { offset: PAYLOAD_OFFSET + start as u64, data }
             }
             Step::SyncPayload | Step::SyncCommit => Action::Sync,
             Step::Commit => {
@@ -373,7 +369,7 @@ impl CheckpointWriter {
             if self.payload.is_empty() { Step::SyncPayload } else { Step::Payload(0) };
         self.step = match self.step {
             Step::Allocate => first_slice,
-            Step::Payload(start) if start + SLICE_BYTES < self.header.payload_bytes => {
+            Step::Payload(start) if start + SLICE_BYTES < self.payload.len() => {
                 Step::Payload(start + SLICE_BYTES)
             }
             Step::Payload(_) => Step::SyncPayload,
