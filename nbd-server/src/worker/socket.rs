@@ -9,14 +9,14 @@ use rustix::net::sockopt;
 use super::mailbox::Socket;
 
 /// Silence after which a TCP peer is asked whether it is still there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 /// Time between questions.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Questions without answer that end the connection.
 const KEEPALIVE_COUNT: u32 = 6;
 /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`): otherwise a peer that vanished in
 /// the middle of a reply keeps its connection for a quarter of an hour.
-const UNACKNOWLEDGED_TIME: Duration = Duration::from_secs(60);
+const UNACKNOWLEDGED_TIME: Duration = Duration::from_mins(1);
 
 /// Makes the socket fit for the ring, and finds out by itself when the peer is gone.
 pub(super) fn prepare(socket: Socket) -> io::Result<OwnedFd> {

@@ -6,14 +6,15 @@ mod stand_in;
 use std::future::Future;
 use std::time::Duration;
 
-use flashtrack_engine::admin::{Command, Report};
+use flashtrack_engine::admin::{Command, RefusalKind, Report, VolumeSpec};
+use flashtrack_engine::geometry::VolumeType;
 use flashtrack_engine::io::{CreateSpace, Object, Storage};
 use flashtrack_engine::units::VolumeId;
 use tempfile::TempDir;
 
 use super::*;
 use client::{Client, DISCONNECT, FLUSH, READ, TRIM, WRITE, WRITE_ZEROES};
-use stand_in::{StandIn, VOLUME_BYTES};
+use stand_in::{StandIn, VOLUME, VOLUME_BYTES};
 
 /// Runs one future to its end.
 fn wait<F: Future>(future: F) -> F::Output {
@@ -285,4 +286,37 @@ fn a_second_worker_on_the_same_store_is_refused() {
     };
     assert_eq!(pid, Some(std::process::id()));
     drop(worker);
+}
+
+#[test]
+fn the_real_engine_keeps_what_was_written_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WorkerOptions { journal_bytes: 128 << 20, ..WorkerOptions::default() };
+    let data = pattern(300_000);
+    let first = start(dir.path(), options.clone()).unwrap();
+    let volume = VolumeSpec {
+        name: VOLUME.to_owned(),
+        size_bytes: Some(VOLUME_BYTES),
+        cylinders: None,
+        volume_type: VolumeType::Fb,
+        device: None,
+        thin: None,
+    };
+    wait(first.mailbox.command(Command::VolumeCreate(volume))).unwrap().unwrap();
+    let mut client = Client::connect(&first.mailbox);
+    client.write(4095, &data);
+    let delete = || Command::VolumeDelete { name: VOLUME.to_owned() };
+    let refused = wait(first.mailbox.command(delete())).unwrap().unwrap_err();
+    assert_eq!(refused.kind, RefusalKind::Busy, "it is connected: {refused}");
+    drop(client);
+    first.mailbox.shut_down();
+    wait(first.ended()).unwrap();
+
+    let second = start(dir.path(), options).unwrap();
+
+    let mut client = Client::connect(&second.mailbox);
+    assert!(client.read(4095, data.len()) == data);
+    drop(client);
+    snapshot_until(&second.mailbox, |now| now.stats.connections == 0);
+    wait(second.mailbox.command(delete())).unwrap().unwrap();
 }
