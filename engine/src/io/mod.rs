@@ -9,6 +9,8 @@
 //! - `Create` and `Remove` are durable (directory entry included) when they complete.
 
 mod buffer;
+#[cfg(feature = "uring")]
+pub mod local;
 
 pub use buffer::Buffer;
 

@@ -118,8 +118,7 @@ impl Mailbox {
 
     fn put(&self, message: Message) -> Result<(), WorkerGone> {
         self.queue.send(message).map_err(|_| WorkerGone)?;
-        // M2. An eventfd refuses a write only when its counter is full, and then the worker is
-        // awake anyway.
+        // M2. The counter of an eventfd is never full: each turn of the worker empties it.
         let _ = (&*self.wake).write(&1_u64.to_ne_bytes());
         Ok(())
     }

@@ -3,14 +3,32 @@
 //! Everything that a client or an administrator wants of the store passes through `Mailbox` into
 //! this thread. Starting it opens the store (recovery included) before `start` returns.
 
+mod clock;
+mod connection;
+mod connections;
+mod machine;
 mod mailbox;
+mod requests;
+mod socket;
 mod stats;
+#[cfg(test)]
+mod tests;
+mod turn;
 
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use flashtrack_engine::io::local::{Access, LocalRing, LocalStorage, OpenStoreError, RingError};
+use flashtrack_engine::units::Moment;
+use flashtrack_engine::{Engine, OpenError, OpenOptions};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::rand::GetRandomFlags;
 use tokio::sync::oneshot;
+
+use clock::Clock;
+use machine::Machine;
+use turn::Worker;
 
 pub use mailbox::{ConnectionReport, Mailbox, Snapshot, Socket, WorkerGone};
 pub use stats::{KindStats, LATENCY_BOUNDS_US, RequestKind, VolumeStats, WorkerStats};
@@ -75,6 +93,21 @@ pub enum StartError {
     /// The worker's thread or the eventfd that wakes it cannot be had.
     #[error("cannot start the worker thread: {0}")]
     Thread(#[source] std::io::Error),
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] OpenStoreError),
+    /// The system gives no random bytes for the identity of a new store.
+    #[error("cannot get random bytes from the system: {0}")]
+    Entropy(#[source] std::io::Error),
+    /// The directory holds a store that cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// There is no ring to be had.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// A broken invariant of our own; its message is in the log.
+    #[error("the worker thread panicked while it opened the store")]
+    Panicked,
 }
 
 /// Why a worker ended without being asked to.
@@ -95,41 +128,57 @@ pub enum WorkerError {
 /// # Errors
 /// The store cannot be opened (in use, damaged, of another version), or io_uring is not to be had.
 pub fn start(store: &Path, options: WorkerOptions) -> Result<WorkerHandle, StartError> {
-    let _ = (store, options);
-    let wake = wake_without_a_ring().map_err(StartError::Thread)?;
-    let (mailbox, messages) = Mailbox::new(wake);
+    allow_many_files();
+    let mut entropy = [0; 32];
+    rustix::rand::getrandom(&mut entropy, GetRandomFlags::empty())
+        .map_err(|error| StartError::Entropy(error.into()))?;
+    let journal_bytes = options.journal_bytes;
+    launch(store, options, move |storage, now| {
+        let open = OpenOptions { create: true, journal_bytes, entropy, ..OpenOptions::default() };
+        Ok(Engine::open(storage, &open, now)?)
+    })
+}
+
+/// Every connection and every volume in use takes a file descriptor: take as many as are allowed.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Without it the server still works, only for fewer clients.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// Starts a worker on the machine that `open` makes of the locked store, in the worker's thread.
+fn launch<M: Machine>(
+    store: &Path,
+    options: WorkerOptions,
+    open: impl FnOnce(&mut LocalStorage, Moment) -> Result<M, StartError> + Send + 'static,
+) -> Result<WorkerHandle, StartError> {
+    let store = store.to_owned();
+    let (started, start) = std::sync::mpsc::channel::<Result<Mailbox, StartError>>();
     let (end, ended) = oneshot::channel();
-    let thread = std::thread::Builder::new()
-        .name("worker".to_owned())
-        .spawn(move || {
-            answer_without_a_store(&messages);
-            let _ = end.send(Ok(()));
-        })
-        .map_err(StartError::Thread)?;
-    Ok(WorkerHandle { mailbox, thread, ended })
-}
-
-fn wake_without_a_ring() -> std::io::Result<std::os::fd::OwnedFd> {
-    std::fs::OpenOptions::new().write(true).open("/dev/null").map(Into::into)
-}
-
-fn answer_without_a_store(messages: &std::sync::mpsc::Receiver<mailbox::Message>) {
-    use flashtrack_engine::admin::{Refusal, RefusalKind};
-    for message in messages {
-        match message {
-            mailbox::Message::AddConnection { socket, peer } => drop((socket, peer)),
-            mailbox::Message::Command { command, answer } => {
-                let _ = answer.send(Err(Refusal {
-                    kind: RefusalKind::Unsupported,
-                    message: format!("{command:?} is not offered yet"),
-                    help: None,
-                }));
+    let thread = std::thread::Builder::new().name("worker".to_owned());
+    let thread = thread.spawn(move || {
+        // The ring serves only the thread that makes it, so everything is made here.
+        let clock = Clock::new();
+        let made: Result<_, StartError> = (|| {
+            let mut storage = LocalStorage::open(&store, Access::ReadWrite)?;
+            let machine = open(&mut storage, clock.moment())?;
+            let ring = LocalRing::new(storage)?;
+            let (mailbox, messages) = Mailbox::new(ring.waker().map_err(StartError::Thread)?);
+            Ok((mailbox, Worker::new(options, clock, ring, machine, messages)))
+        })();
+        match made {
+            Err(error) => {
+                // Nobody waits only when the starting thread has panicked.
+                let _ = started.send(Err(error));
             }
-            mailbox::Message::Snapshot { answer } => {
-                let stats = WorkerStats::default();
-                let _ = answer.send(Box::new(Snapshot { stats, connections: Vec::new() }));
+            Ok((mailbox, worker)) => {
+                let _ = started.send(Ok(mailbox));
+                // Dropping the handle means not to ask how it ends.
+                let _ = end.send(worker.run());
             }
-            mailbox::Message::Shutdown => return,
         }
-    }
+    });
+    let thread = thread.map_err(StartError::Thread)?;
+    let mailbox = start.recv().map_err(|_| StartError::Panicked)??;
+    Ok(WorkerHandle { mailbox, thread, ended })
 }

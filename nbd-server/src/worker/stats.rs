@@ -23,9 +23,9 @@ pub enum RequestKind {
     Flush,
     /// NBD TRIM.
     Trim,
-    /// NBD WRITE_ZEROES.
+    /// NBD `WRITE_ZEROES`.
     WriteZeroes,
-    /// NBD BLOCK_STATUS.
+    /// NBD `BLOCK_STATUS`.
     BlockStatus,
 }
 

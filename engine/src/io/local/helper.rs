@@ -1,0 +1,132 @@
+//! The helper thread: system calls that may take long and have no ring operation of their own.
+//!
+//! - H1 Every job gives exactly one result, in the order of the jobs.
+//! - H2 The eventfd is written after the result is queued.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::directory::Directory;
+use crate::io::{CreateSpace, Object, OpId, ZeroSpace};
+
+/// Zeroes written at once where the file system cannot punch holes.
+const ZERO_CHUNK: usize = 1 << 20;
+
+/// One thing to do.
+#[derive(Debug)]
+pub(super) enum Task {
+    Create {
+        object: Object,
+        bytes: u64,
+        space: CreateSpace,
+    },
+    /// `file` is closed after the name is gone: freeing the space of a large file takes long.
+    Remove {
+        object: Object,
+        file: Option<Arc<File>>,
+    },
+    /// Zeroes where the quick way is not supported.
+    Zero {
+        file: Arc<File>,
+        offset: u64,
+        bytes: u64,
+        space: ZeroSpace,
+    },
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) id: OpId,
+    pub(super) result: io::Result<Option<(Object, File)>>,
+}
+
+/// The running thread. Dropping this waits for its last task.
+#[derive(Debug)]
+pub(super) struct Helper {
+    /// Both are there until the drop.
+    tasks: Option<Sender<(OpId, Task)>>,
+    thread: Option<JoinHandle<()>>,
+    finished: Receiver<Finished>,
+}
+
+impl Helper {
+    /// Starts the thread; `wake` is written after every task.
+    pub(super) fn start(directory: Arc<Directory>, wake: File) -> io::Result<Self> {
+        let (tasks, queue) = channel::<(OpId, Task)>();
+        let (results, finished) = channel();
+        let thread = std::thread::Builder::new().name("store-helper".to_owned());
+        let thread = thread.spawn(move || {
+            for (id, task) in queue {
+                let result = run(&directory, task);
+                // Nobody takes results, or is woken by them, when the ring is being dropped.
+                let _ = results.send(Finished { id, result });
+                let _ = io::Write::write(&mut &wake, &1_u64.to_ne_bytes());
+            }
+        })?;
+        Ok(Self { tasks: Some(tasks), thread: Some(thread), finished })
+    }
+
+    /// Queues a task.
+    pub(super) fn run(&self, id: OpId, task: Task) {
+        let tasks = self.tasks.as_ref().expect("the queue is there until the drop");
+        tasks.send((id, task)).expect("the helper thread lives as long as its queue");
+    }
+
+    /// The next result, if there is one.
+    pub(super) fn finished(&self) -> Option<Finished> {
+        self.finished.try_recv().ok()
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.tasks = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was printed when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(directory: &Directory, task: Task) -> io::Result<Option<(Object, File)>> {
+    match task {
+        Task::Create { object, bytes, space } => {
+            directory.create_file(object, bytes, space).map(|file| Some((object, file)))
+        }
+        Task::Remove { object, file } => {
+            directory.remove_file(object)?;
+            drop(file);
+            Ok(None)
+        }
+        Task::Zero { file, offset, bytes, space } => {
+            zero(&file, offset, bytes, space).map(|()| None)
+        }
+    }
+}
+
+/// Zeroes by a hole that is filled again, or else by writing them.
+pub(super) fn zero(file: &File, offset: u64, bytes: u64, space: ZeroSpace) -> io::Result<()> {
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    if fallocate(file, punch, offset, bytes).is_ok() {
+        if space == ZeroSpace::Keep {
+            fallocate(file, FallocateFlags::KEEP_SIZE, offset, bytes)?;
+        }
+        return Ok(());
+    }
+    let zeroes = vec![0; ZERO_CHUNK];
+    let mut done = 0;
+    while done < bytes {
+        let chunk = (bytes - done).min(ZERO_CHUNK as u64);
+        let length = usize::try_from(chunk).expect("a chunk fits the address space");
+        file.write_all_at(&zeroes[..length], offset + done)?;
+        done += chunk;
+    }
+    Ok(())
+}

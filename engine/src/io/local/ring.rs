@@ -1,0 +1,386 @@
+//! Operations on files and sockets, performed by one `io_uring` of the thread that made it.
+//!
+//! - R1 What was submitted is in `in_flight` until its result was taken: memory that the kernel uses
+//!   is neither freed nor moved, also when the ring is dropped.
+//! - R2 Every operation, receive and send gives exactly one event.
+
+#![expect(unsafe_code, reason = "submissions to io_uring point to memory that the kernel uses")]
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{IoUring, squeue};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{SeekFrom, seek};
+
+use super::failure;
+use super::helper::{Finished, Helper, Task};
+use super::in_flight::{FileStep, FileWork, InFlight, Next, Receive, Sending};
+use super::inline_writes::InlineWrites;
+use super::storage::LocalStorage;
+use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome};
+use crate::units::ByteRange;
+
+/// Entries of the submission queue; what does not fit waits in `backlog`.
+const SUBMISSIONS: u32 = 1024;
+/// Entries of the completion queue; the kernel keeps what does not fit, at a price.
+const COMPLETIONS: u32 = 8192;
+/// Ranges that `Map` tells apart; what lies behind them counts as data.
+const MAP_RANGES_MAX: usize = 1024;
+/// `IORING_ENTER_GETEVENTS`: have the kernel post completions without waiting for one.
+const ENTER_GETEVENTS: u32 = 1;
+
+/// Why there is no ring.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RingError {
+    /// The administrator or a container runtime forbids it.
+    #[error(
+        "io_uring is switched off on this machine: see /proc/sys/kernel/io_uring_disabled (0 allows \
+         it) and, in a container, the seccomp profile: {0}"
+    )]
+    Disabled(#[source] io::Error),
+    /// The kernel has none that serves.
+    #[error("io_uring cannot be set up (Linux 6.1 or newer is needed): {0}")]
+    Setup(#[source] io::Error),
+}
+
+/// Something that the ring has to tell.
+#[derive(Debug)]
+pub enum Event {
+    /// An operation of the engine has ended.
+    Completed(Completion),
+    /// A receive has ended: with the number of bytes, 0 at the end of the stream.
+    Received {
+        /// As given to `receive`.
+        token: u64,
+        /// As given to `receive`, filled as far as `result` says.
+        buffer: Buffer,
+        /// Bytes received.
+        result: io::Result<usize>,
+    },
+    /// A send has ended.
+    Sent {
+        /// As given to `send`.
+        token: u64,
+        /// As given to `send`.
+        parts: VecDeque<Buffer>,
+        /// Bytes sent: all of them, or else an error.
+        result: io::Result<usize>,
+    },
+    /// The waker was written since the last event of this kind.
+    Woken,
+}
+
+/// How long `LocalRing::enter` waits for an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    No,
+    /// Until there is one, or this time has passed.
+    AtMost(Duration),
+    /// Until there is one.
+    Forever,
+}
+
+/// The ring.
+pub struct LocalRing {
+    ring: IoUring,
+    storage: LocalStorage,
+    helper: Helper,
+    eventfd: OwnedFd,
+    in_flight: Vec<Option<InFlight>>,
+    /// Free places of `in_flight`.
+    free: Vec<usize>,
+    /// Submissions that found the queue full.
+    backlog: VecDeque<squeue::Entry>,
+    /// Events that needed no ring, or have left it.
+    ready: Vec<Event>,
+    /// Results on their way from the completion queue, kept for its memory.
+    results: Vec<(u64, i32)>,
+    #[expect(clippy::vec_box, reason = "the kernel needs them where they are")]
+    spare_sends: Vec<Box<Sending>>,
+    inline_writes: InlineWrites,
+}
+
+impl std::fmt::Debug for LocalRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LocalRing({} in flight)", self.in_flight.len() - self.free.len())
+    }
+}
+
+impl LocalRing {
+    /// A ring for the calling thread, and for no other, on the files of `storage`.
+    ///
+    /// # Errors
+    /// `io_uring` is switched off or too old, or a thread or file cannot be had.
+    pub fn new(storage: LocalStorage) -> Result<Self, RingError> {
+        let ring = set_up()?;
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| RingError::Setup(e.into()))?;
+        let wake = eventfd.try_clone().map_err(RingError::Setup)?;
+        let helper = Helper::start(Arc::clone(&storage.directory), File::from(wake))
+            .map_err(RingError::Setup)?;
+        let mut this = Self {
+            ring,
+            storage,
+            helper,
+            eventfd,
+            in_flight: Vec::new(),
+            free: Vec::new(),
+            backlog: VecDeque::new(),
+            ready: Vec::new(),
+            results: Vec::new(),
+            spare_sends: Vec::new(),
+            inline_writes: InlineWrites::default(),
+        };
+        this.push(InFlight::Wake(this.eventfd.as_raw_fd(), Box::new(0)));
+        Ok(this)
+    }
+
+    /// An eventfd: eight bytes written to it, from any thread, give an `Event::Woken`.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
+    pub fn waker(&self) -> io::Result<OwnedFd> {
+        self.eventfd.try_clone()
+    }
+
+    /// Begins an operation of the engine.
+    pub fn perform(&mut self, op: Op) {
+        let Op { id, object, action } = op;
+        match action {
+            Action::Create { bytes, space } => {
+                return self.helper.run(id, Task::Create { object, bytes, space });
+            }
+            Action::Remove => {
+                let file = self.storage.forget(object);
+                return self.helper.run(id, Task::Remove { object, file });
+            }
+            _ => {}
+        }
+        let file = match self.storage.file(object) {
+            Ok(file) => file,
+            Err(error) => return self.complete(id, Err(failure(&error))),
+        };
+        let step = match action {
+            Action::Read { offset, buffer } => FileStep::Read { offset, buffer, done: 0 },
+            Action::Write { offset, data } => {
+                let began = Instant::now();
+                if self.inline_writes.allowed(data.len(), began) {
+                    let result = file.write_all_at(&data, offset);
+                    self.inline_writes.took(began, Instant::now());
+                    let result = result.map_err(|error| failure(&error));
+                    return self.complete(id, result.map(|()| Outcome::Buffer(data)));
+                }
+                FileStep::Write { offset, data, done: 0 }
+            }
+            Action::Sync => FileStep::Sync,
+            Action::Zero { offset, bytes, space } => FileStep::Zero { offset, bytes, space },
+            Action::Allocate { offset, bytes } => FileStep::Allocate { offset, bytes },
+            Action::Map { offset, bytes } => {
+                let ranges = data_ranges(file, offset, bytes);
+                return self.complete(id, ranges.map(Outcome::Data).map_err(|e| failure(&e)));
+            }
+            Action::Create { .. } | Action::Remove => unreachable!("given to the helper above"),
+        };
+        let file = Arc::clone(file);
+        self.push(InFlight::File(FileWork { id, file, step }));
+    }
+
+    /// Receives at least one byte, and at most what fits, into the bytes `space` of `buffer`.
+    ///
+    /// # Panics
+    /// When the buffer has no such bytes.
+    pub fn receive(
+        &mut self,
+        token: u64,
+        socket: &Rc<OwnedFd>,
+        buffer: Buffer,
+        space: Range<usize>,
+    ) {
+        let socket = Rc::clone(socket);
+        self.push(InFlight::Receive(Receive { token, socket, buffer, space }));
+    }
+
+    /// Bytes that an object takes of its file system; 0 when there is none of that name.
+    pub fn allocated_bytes(&self, object: Object) -> u64 {
+        self.storage.directory.allocated_bytes(object)
+    }
+
+    /// Sends all bytes of all `parts` in their order.
+    pub fn send(&mut self, token: u64, socket: &Rc<OwnedFd>, parts: VecDeque<Buffer>) {
+        let mut send = self.spare_sends.pop().unwrap_or_else(Sending::new);
+        send.begin(token, Rc::clone(socket), parts);
+        self.push(InFlight::Send(send));
+    }
+
+    /// Gives the kernel what was begun since the last call and waits as `wait` says, but not while an
+    /// event is ready. One system call, unless very much was begun.
+    ///
+    /// # Errors
+    /// The ring is broken; interruptions and timeouts are none.
+    pub fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        while !self.backlog.is_empty() {
+            self.fill_queue();
+            if !self.backlog.is_empty() {
+                usable(self.ring.submit())?;
+                // A kernel that takes nothing wants its completions read first.
+                self.take_results();
+            }
+        }
+        let wait = if self.ready.is_empty() { wait } else { Wait::No };
+        let entered = match wait {
+            Wait::No => {
+                let submitted = u32::try_from(self.ring.submission().len()).unwrap_or(u32::MAX);
+                // SAFETY: no argument is passed, so none has to be valid; the queue's entries are
+                // covered by R1.
+                unsafe { self.ring.submitter().enter::<()>(submitted, 0, ENTER_GETEVENTS, None) }
+            }
+            Wait::AtMost(time) => {
+                let time = Timespec::new().sec(time.as_secs()).nsec(time.subsec_nanos());
+                self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time))
+            }
+            Wait::Forever => self.ring.submit_and_wait(1),
+        };
+        usable(entered)?;
+        self.take_results();
+        Ok(())
+    }
+
+    /// Appends what has ended.
+    pub fn reap(&mut self, events: &mut Vec<Event>) {
+        events.append(&mut self.ready);
+    }
+
+    fn complete(&mut self, id: OpId, result: Result<Outcome, IoFailure>) {
+        self.ready.push(Event::Completed(Completion { id, result }));
+    }
+
+    /// Keeps `work` and queues its submission.
+    fn push(&mut self, work: InFlight) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.in_flight.push(None);
+            self.in_flight.len() - 1
+        });
+        let work = self.in_flight[index].insert(work);
+        self.backlog.push_back(work.submission().user_data(index as u64));
+        self.fill_queue();
+    }
+
+    fn fill_queue(&mut self) {
+        let mut queue = self.ring.submission();
+        while let Some(entry) = self.backlog.front() {
+            // SAFETY: R1: what the entry points to is owned by `in_flight` until its result is taken.
+            if unsafe { queue.push(entry) }.is_err() {
+                return;
+            }
+            self.backlog.pop_front();
+        }
+    }
+
+    /// Takes all results there are and turns them into events.
+    fn take_results(&mut self) {
+        let mut results = std::mem::take(&mut self.results);
+        results.extend(self.ring.completion().map(|entry| (entry.user_data(), entry.result())));
+        for (index, result) in results.drain(..) {
+            let index = usize::try_from(index).expect("user data is an index of `in_flight`");
+            let work = self.in_flight[index].take().expect("a submission has one result");
+            self.free.push(index);
+            self.advance(work, result);
+        }
+        self.results = results;
+    }
+
+    fn advance(&mut self, work: InFlight, result: i32) {
+        match work.advance(result) {
+            Next::Ended(event) => self.ready.push(event),
+            Next::Sent(event, send) => {
+                self.ready.push(event);
+                self.spare_sends.push(send);
+            }
+            Next::Again(work) => self.push(work),
+            Next::Help(id, task) => self.helper.run(id, task),
+            Next::Woken => {
+                while let Some(Finished { id, result }) = self.helper.finished() {
+                    let result = result.map_err(|error| failure(&error)).map(|made| {
+                        if let Some((object, file)) = made {
+                            self.storage.insert(object, Arc::new(file));
+                        }
+                        Outcome::Done
+                    });
+                    self.complete(id, result);
+                }
+                self.ready.push(Event::Woken);
+                self.push(InFlight::Wake(self.eventfd.as_raw_fd(), Box::new(0)));
+            }
+        }
+    }
+}
+
+impl Drop for LocalRing {
+    fn drop(&mut self) {
+        // R1: closing a ring only begins the end of what is in flight. The kernel may write to that
+        // memory for a while, so it is never freed.
+        std::mem::forget(std::mem::take(&mut self.in_flight));
+    }
+}
+
+/// Turns results of entering the ring that need no more than another turn into success.
+fn usable(entered: io::Result<usize>) -> io::Result<()> {
+    match entered {
+        Ok(_) => Ok(()),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
+            _ => Err(error),
+        },
+    }
+}
+
+/// The best ring that this kernel offers.
+fn set_up() -> Result<IoUring, RingError> {
+    let mut best = IoUring::builder();
+    best.setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun();
+    let mut good = IoUring::builder();
+    good.setup_coop_taskrun();
+    let mut last = None;
+    for mut builder in [best, good, IoUring::builder()] {
+        match builder.setup_cqsize(COMPLETIONS).setup_clamp().build(SUBMISSIONS) {
+            Ok(ring) => return Ok(ring),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
+                    return Err(RingError::Disabled(error));
+                }
+                _ => last = Some(error),
+            },
+        }
+    }
+    Err(RingError::Setup(last.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))))
+}
+
+/// Which parts of the range hold data, at most `MAP_RANGES_MAX` of them.
+fn data_ranges(file: &File, offset: u64, bytes: u64) -> io::Result<Vec<ByteRange>> {
+    let end = offset.saturating_add(bytes);
+    let mut ranges = Vec::new();
+    let mut at = offset;
+    while at < end {
+        let start = match seek(file, SeekFrom::Data(at)) {
+            Ok(start) if start < end => start,
+            Ok(_) | Err(rustix::io::Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        at = seek(file, SeekFrom::Hole(start))?.min(end);
+        if ranges.len() + 1 == MAP_RANGES_MAX {
+            at = end;
+        }
+        ranges.push(ByteRange { start, end: at });
+    }
+    Ok(ranges)
+}

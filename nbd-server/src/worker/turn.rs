@@ -1,0 +1,297 @@
+//! The loop. One turn: enter the ring once, hand what has ended to engine and sessions, perform what
+//! the engine wants, then receive and send.
+//!
+//! - W1 Nothing in a turn blocks but entering the ring, and that only when nothing is left to do.
+//! - W2 All replies of a turn to one connection leave in one send.
+//! - W3 After a shutdown was asked for, every request in the engine is still answered.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use flashtrack_engine::admin::{Answer, CommandId, Refusal, Report};
+use flashtrack_engine::io::local::{Event, LocalRing, Wait};
+use flashtrack_engine::io::{Object, Op};
+use flashtrack_engine::request::{Reply, Request, RequestAction};
+use flashtrack_engine::units::VolumeId;
+use slab::Slab;
+use tokio::sync::oneshot;
+
+use super::clock::Clock;
+use super::connection::Connection;
+use super::machine::Machine;
+use super::mailbox::{ConnectionReport, Message, Snapshot};
+use super::requests::{InEngine, Requests, measure};
+use super::stats::{VolumeStats, WorkerStats};
+use super::{WorkerError, WorkerOptions};
+use crate::session::SessionRequestId;
+
+/// Rounds in which operations that end at once may lead to further ones before sockets have a turn.
+const ROUNDS_MAX: usize = 4;
+/// How long a shutdown waits for clients that do not take their replies.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
+
+type AnswerSender = oneshot::Sender<Result<Report, Refusal>>;
+
+/// The worker's state. `connections.rs` holds the part of it that deals with sessions.
+pub(super) struct Worker<M> {
+    pub(super) options: WorkerOptions,
+    pub(super) ring: LocalRing,
+    pub(super) machine: M,
+    pub(super) clock: Clock,
+    /// The time of this turn.
+    pub(super) now_us: u64,
+    messages: Receiver<Message>,
+    pub(super) connections: Slab<Connection>,
+    /// Places of connections to be looked at before the turn ends.
+    pub(super) listed: Vec<usize>,
+    /// The earliest deadline of a connection, or earlier.
+    pub(super) next_deadline_us: u64,
+    pub(super) requests: Requests,
+    commands: BTreeMap<u64, AnswerSender>,
+    next_command: u64,
+    pub(super) stats: WorkerStats,
+    /// Places of volumes in `stats`.
+    pub(super) volumes: BTreeMap<VolumeId, usize>,
+    /// The engine was given something since its operations were last taken: no waiting.
+    unsettled: bool,
+    /// When a shutdown that was asked for stops waiting for clients.
+    shutdown_until_us: Option<u64>,
+    // Kept for their memory.
+    events: Vec<Event>,
+    ops: Vec<Op>,
+    replies: Vec<Reply>,
+    answers: Vec<Answer>,
+    pub(super) session_events: Vec<crate::session::Event>,
+}
+
+impl<M: Machine> Worker<M> {
+    pub(super) fn new(
+        options: WorkerOptions,
+        clock: Clock,
+        ring: LocalRing,
+        machine: M,
+        messages: Receiver<Message>,
+    ) -> Self {
+        Self {
+            options,
+            ring,
+            machine,
+            now_us: clock.now_us(),
+            clock,
+            messages,
+            connections: Slab::new(),
+            listed: Vec::new(),
+            next_deadline_us: u64::MAX,
+            requests: Requests::default(),
+            commands: BTreeMap::new(),
+            next_command: 0,
+            stats: WorkerStats::default(),
+            volumes: BTreeMap::new(),
+            unsettled: true,
+            shutdown_until_us: None,
+            events: Vec::new(),
+            ops: Vec::new(),
+            replies: Vec::new(),
+            answers: Vec::new(),
+            session_events: Vec::new(),
+        }
+    }
+
+    /// Turns until a shutdown is complete.
+    pub(super) fn run(mut self) -> Result<(), WorkerError> {
+        while !self.has_ended() {
+            self.ring.enter(self.wait()).map_err(WorkerError::Ring)?;
+            self.turn();
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) {
+        let moment = self.clock.moment();
+        self.now_us = moment.monotonic_us;
+        self.take_events();
+        self.machine.tick(moment);
+        self.perform();
+        self.deliver_replies();
+        self.deliver_answers();
+        self.end_overdue_connections();
+        self.settle_connections();
+    }
+
+    /// How long entering the ring may take.
+    fn wait(&self) -> Wait {
+        if self.unsettled {
+            return Wait::No;
+        }
+        let deadline = [self.machine.next_deadline_us(), self.shutdown_until_us]
+            .into_iter()
+            .flatten()
+            .fold(self.next_deadline_us, u64::min);
+        match deadline {
+            u64::MAX => Wait::Forever,
+            deadline => match deadline.saturating_sub(self.clock.now_us()) {
+                0 => Wait::No,
+                left => Wait::AtMost(Duration::from_micros(left)),
+            },
+        }
+    }
+
+    fn take_events(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        self.ring.reap(&mut events);
+        for event in events.drain(..) {
+            match event {
+                Event::Completed(completion) => self.machine.complete(completion),
+                Event::Received { token, buffer, result } => self.received(token, buffer, result),
+                Event::Sent { token, parts, result } => self.sent(token, parts, result),
+                Event::Woken => self.take_messages(),
+            }
+        }
+        self.events = events;
+    }
+
+    /// Performs what the engine wants, and what follows from operations that end at once.
+    fn perform(&mut self) {
+        self.unsettled = false;
+        for _ in 0..ROUNDS_MAX {
+            self.machine.take_ops(&mut self.ops);
+            if self.ops.is_empty() {
+                return;
+            }
+            for op in self.ops.drain(..) {
+                self.ring.perform(op);
+            }
+            self.take_events();
+        }
+        self.unsettled = true;
+    }
+
+    /// Gives a session's request to the engine.
+    pub(super) fn submit(
+        &mut self,
+        connection: usize,
+        token: SessionRequestId,
+        volume: VolumeId,
+        action: RequestAction,
+    ) {
+        let (kind, bytes) = measure(&action);
+        let received_us = self.now_us;
+        let id = self.requests.insert(InEngine { connection, token, kind, bytes, received_us });
+        self.connections[connection].in_flight += 1;
+        self.machine.submit(Request { id, volume, action });
+        self.unsettled = true;
+    }
+
+    fn deliver_replies(&mut self) {
+        let mut replies = std::mem::take(&mut self.replies);
+        self.machine.take_replies(&mut replies);
+        if !replies.is_empty() {
+            let now_us = self.clock.now_us();
+            for Reply { id, result } in replies.drain(..) {
+                let request = self.requests.remove(id).expect("every request has one reply (I18)");
+                let latency_us = now_us.saturating_sub(request.received_us);
+                let bytes = result.is_ok().then_some(request.bytes);
+                let volume = self.connections[request.connection].volume;
+                let volume = volume.expect("requests follow the choice of a volume");
+                self.stats.volumes[volume].kind(request.kind).record(latency_us, bytes);
+                self.replied(request.connection, request.token, result);
+            }
+        }
+        self.replies = replies;
+    }
+
+    fn deliver_answers(&mut self) {
+        let mut answers = std::mem::take(&mut self.answers);
+        self.machine.take_answers(&mut answers);
+        for Answer { id, mut result } in answers.drain(..) {
+            if let Ok(Report::Volumes(volumes)) = &mut result {
+                for volume in volumes {
+                    let id = VolumeId(volume.id);
+                    let known = self.volumes.get(&id);
+                    volume.connections = known.map_or(0, |at| self.stats.volumes[*at].connections);
+                    if !volume.thin {
+                        volume.allocated_bytes = self.ring.allocated_bytes(Object::Home(id));
+                    }
+                }
+            }
+            if let Some(sender) = self.commands.remove(&id.0) {
+                // Whoever asked may have gone.
+                let _ = sender.send(result);
+            }
+        }
+        self.answers = answers;
+    }
+
+    fn take_messages(&mut self) {
+        while let Ok(message) = self.messages.try_recv() {
+            match message {
+                Message::AddConnection { socket, peer } => {
+                    if self.is_shutting_down() {
+                        self.stats.connections_refused += 1;
+                    } else {
+                        self.add_connection(socket, peer);
+                    }
+                }
+                Message::Command { command, answer } => {
+                    let id = self.next_command;
+                    self.next_command += 1;
+                    self.commands.insert(id, answer);
+                    self.machine.command(CommandId(id), command);
+                    self.unsettled = true;
+                }
+                Message::Snapshot { answer } => {
+                    let _ = answer.send(Box::new(self.snapshot()));
+                }
+                Message::Shutdown => self.begin_shutdown(),
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut stats = self.stats.clone();
+        stats.connections = self.connections.len() as u64;
+        stats.handshakes = self.handshakes() as u64;
+        let report = |connection: &Connection| ConnectionReport {
+            peer: connection.peer.clone(),
+            volume: connection.volume.map(|at| self.stats.volumes[at].name.clone()),
+            requests_in_flight: connection.in_flight,
+            received_bytes: connection.received_bytes,
+            sent_bytes: connection.sent_bytes,
+            age_us: self.now_us - connection.accepted_us,
+        };
+        let connections = self.connections.iter().map(|(_, one)| report(one)).collect();
+        Snapshot { stats, connections }
+    }
+
+    pub(super) fn is_shutting_down(&self) -> bool {
+        self.shutdown_until_us.is_some()
+    }
+
+    fn begin_shutdown(&mut self) {
+        if self.is_shutting_down() {
+            return;
+        }
+        let time = u64::try_from(SHUTDOWN_TIME.as_micros()).unwrap_or(u64::MAX);
+        self.shutdown_until_us = Some(self.now_us.saturating_add(time));
+        self.machine.begin_shutdown();
+        self.tell_sessions_of_shutdown();
+        self.unsettled = true;
+    }
+
+    /// True when a shutdown is complete, or waits for nothing but clients and has waited long enough.
+    fn has_ended(&self) -> bool {
+        let Some(until_us) = self.shutdown_until_us else {
+            return false;
+        };
+        self.machine.is_shut_down() && (self.connections.is_empty() || until_us <= self.now_us)
+    }
+
+    /// The place of a volume in the statistics.
+    pub(super) fn volume_place(&mut self, id: VolumeId) -> usize {
+        *self.volumes.entry(id).or_insert_with(|| {
+            self.stats.volumes.push(VolumeStats::new(id, self.machine.volume_name(id)));
+            self.stats.volumes.len() - 1
+        })
+    }
+}
