@@ -44,11 +44,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     println!("Building flashtrackd and flashtrack (release)");
     server::build()?;
-    let afterwards = if options.keep {
-        Afterwards::Keep
-    } else {
-        Afterwards::Remove
-    };
+    let afterwards = if options.keep { Afterwards::Keep } else { Afterwards::Remove };
     let (name, network) = match driver {
         Driver::Host => ("host", Network::Shared),
         Driver::Uml => ("uml", Network::Own),
@@ -86,19 +82,13 @@ impl Demo {
             kernel.describe(),
             server.nbd()
         );
-        Ok(Self {
-            report,
-            kernel,
-            server,
-            folder: folder.to_owned(),
-        })
+        Ok(Self { report, kernel, server, folder: folder.to_owned() })
     }
 
     fn run(mut self) -> Outcome {
         self.make_volumes()?;
         self.fill_source()?;
-        self.report
-            .step("fio writes to the source from now on, 4 KiB at random places");
+        self.report.step("fio writes to the source from now on, 4 KiB at random places");
         self.start_writing()?;
         self.thin_copy_in_mid_write()?;
         self.look_at_thin_copy()?;
@@ -109,30 +99,18 @@ impl Demo {
     }
 
     fn make_volumes(&mut self) -> Outcome {
-        self.report
-            .step("A source, a full target, and a thin target in a pool");
+        self.report.step("A source, a full target, and a thin target in a pool");
         self.command(&["pool", "create", "pool0", "--capacity", POOL_SIZE])?;
         self.command(&["volume", "create", "source", "--size", VOLUME_SIZE])?;
-        self.command(&[
-            "volume",
-            "create",
-            "thin",
-            "--size",
-            VOLUME_SIZE,
-            "--thin",
-            "pool0",
-        ])?;
-        self.command(&["volume", "create", "full", "--size", VOLUME_SIZE])
-            .map(drop)
+        self.command(&["volume", "create", "thin", "--size", VOLUME_SIZE, "--thin", "pool0"])?;
+        self.command(&["volume", "create", "full", "--size", VOLUME_SIZE]).map(drop)
     }
 
     fn fill_source(&mut self) -> Outcome {
-        self.report
-            .step("The source gets ext4 and 48 files with known checksums");
+        self.report.step("The source gets ext4 and 48 files with known checksums");
         self.attach("source", 0)?;
         let connections = self.volume("source")?["connections"].as_u64();
-        self.report
-            .check("two connections serve the source", connections == Some(2))?;
+        self.report.check("two connections serve the source", connections == Some(2))?;
         let device = self.kernel.device(0).to_owned();
         self.kernel.script(&format!(
             "mkfs.ext4 -q {device}; mkdir -p source thin; mount {device} source
@@ -148,28 +126,18 @@ impl Demo {
         // The file is laid out first, so that the copy is made among its overwrites.
         self.kernel.script(&format!(
             "[ -e source/load ] || head -c 192M /dev/zero >source/load; sync -f source
-             {fio} >fio.log 2>&1 & echo $! >fio.pid"
+             rm -f fio.ended
+             ({fio} >fio.log 2>&1 & echo $! >fio.pid; wait; touch fio.ended) &"
         ))?;
         self.wait_for_writes()
     }
 
     fn thin_copy_in_mid_write(&mut self) -> Outcome {
-        self.report
-            .step("flashtrack copy establish source thin --nocopy --space-efficient");
-        let words = [
-            "copy",
-            "establish",
-            "source",
-            "thin",
-            "--nocopy",
-            "--space-efficient",
-        ];
+        self.report.step("flashtrack copy establish source thin --nocopy --space-efficient");
+        let words = ["copy", "establish", "source", "thin", "--nocopy", "--space-efficient"];
         let asked = Instant::now();
         self.command(&words)?;
-        self.report.measure(
-            "establish, command line included",
-            milliseconds(asked.elapsed()),
-        );
+        self.report.measure("establish, command line included", milliseconds(asked.elapsed()));
         // T0 has passed: what happens now must not be in the copy.
         self.kernel.script(
             "cd source/kept
@@ -183,8 +151,7 @@ impl Demo {
     }
 
     fn look_at_thin_copy(&mut self) -> Outcome {
-        self.report
-            .step("The thin copy is attached and mounted beside the changing source");
+        self.report.step("The thin copy is attached and mounted beside the changing source");
         self.attach("thin", 1)?;
         let device = self.kernel.device(1).to_owned();
         self.kernel.script(&format!("mount {device} thin"))?;
@@ -192,14 +159,11 @@ impl Demo {
             "all 48 files in the copy have the checksums of that moment",
             "cd thin/kept; sha256sum -c --quiet ../../before.sums; [ $(ls | wc -l) = 48 ]",
         )?;
-        self.claim(
-            "nothing made after the establish is in the copy",
-            "[ ! -e thin/later ]",
-        )?;
+        self.claim("nothing made after the establish is in the copy", "[ ! -e thin/later ]")?;
         self.wait_for_writes()?;
         self.claim(
             "the source has its later content, while fio goes on",
-            "cd source/kept; sha256sum -c --quiet ../../after.sums; kill -0 $(cat ../../fio.pid)",
+            "cd source/kept; sha256sum -c --quiet ../../after.sums; [ ! -e ../../fio.ended ]",
         )?;
         self.claim(
             "e2fsck finds the copy clean after its journal's replay",
@@ -208,8 +172,7 @@ impl Demo {
     }
 
     fn count_space(&mut self) -> Outcome {
-        self.report
-            .step("fio stops; what the copy has used is compared with what has changed");
+        self.report.step("fio stops; what the copy has used is compared with what has changed");
         self.stop_writing()?;
         self.kernel.script("umount source")?;
         self.command(&["store", "drain"])?;
@@ -218,20 +181,13 @@ impl Demo {
         let pool = self.pool()?;
         let preserved = number(&pool, "preserved_bytes")? / BLOCK_BYTES;
         let used = number(&pool, "used_bytes")? / BLOCK_BYTES;
-        self.report.measure(
-            "blocks of 4 KiB changed since the establish",
-            changed.to_string(),
-        );
+        self.report.measure("blocks of 4 KiB changed since the establish", changed.to_string());
         self.report.measure(
             "blocks of 4 KiB preserved in the pool",
             format!("{preserved} ({} %)", preserved * 100 / changed.max(1)),
         );
-        self.report.measure(
-            "blocks that the copy wrote itself",
-            (used - preserved).to_string(),
-        );
-        self.report
-            .check("fio has changed more than 1,000 blocks", changed > 1000)?;
+        self.report.measure("blocks that the copy wrote itself", (used - preserved).to_string());
+        self.report.check("fio has changed more than 1,000 blocks", changed > 1000)?;
         self.report.check(
             "the pool holds every changed block, and at most 1.1 times as many",
             used >= changed && preserved * 100 <= changed * SPACE_PERCENT_MAX,
@@ -239,8 +195,7 @@ impl Demo {
     }
 
     fn full_copy(&mut self) -> Outcome {
-        self.report
-            .step("flashtrack copy establish source full; the source is written again");
+        self.report.step("flashtrack copy establish source full; the source is written again");
         let asked = Instant::now();
         self.command(&["copy", "establish", "source", "full"])?;
         let wait = ["copy", "wait", "--target", "full", "--timeout", "90s"];
@@ -252,8 +207,7 @@ impl Demo {
         let took = wait.join().expect("waiting for a program does not panic")?;
         self.stop_writing()?;
         let live = self.live_copies("full")?;
-        self.report
-            .check("the relationship has ended by itself", live == 0)?;
+        self.report.check("the relationship has ended by itself", live == 0)?;
         save_image(&self.server.uri("full"), &self.image("full"))?;
         let different = different_blocks(&self.image("now"), &self.image("full"))?;
         self.report.check(
@@ -261,8 +215,7 @@ impl Demo {
             different == 0,
         )?;
         let copied = number(&self.volume("full")?, "allocated_bytes")?;
-        self.report
-            .measure("copied in the background, under load", speed(copied, took));
+        self.report.measure("copied in the background, under load", speed(copied, took));
         Ok(())
     }
 
@@ -273,30 +226,22 @@ impl Demo {
         self.report.check("no relationship is left", live == 0)?;
         self.command(&["store", "drain"])?;
         let preserved = number(&self.pool()?, "preserved_bytes")?;
-        self.report
-            .check("the pool preserves nothing any more", preserved == 0)
+        self.report.check("the pool preserves nothing any more", preserved == 0)
     }
 
     fn finish(mut self) -> Outcome {
         self.report.step("Detach, stop the server with SIGTERM");
         let device = self.kernel.device(0).to_owned();
-        self.kernel.script(&format!(
-            "umount source; e2fsck -fn {device}; nbd-client -d {device}"
-        ))?;
+        self.kernel
+            .script(&format!("umount source; e2fsck -fn {device}; nbd-client -d {device}"))?;
         let metrics = self.server.scrape()?;
-        let series = metrics
-            .lines()
-            .filter(|line| line.starts_with("flashtrack_"))
-            .count();
-        self.report
-            .check("Prometheus finds the server's metrics", series > 0)?;
+        let series = metrics.lines().filter(|line| line.starts_with("flashtrack_")).count();
+        self.report.check("Prometheus finds the server's metrics", series > 0)?;
         let memory = self.server.peak_memory()?;
-        self.report
-            .measure("peak memory of flashtrackd", report::bytes(memory));
+        self.report.measure("peak memory of flashtrackd", report::bytes(memory));
         self.kernel.stop()?;
         let code = self.server.stop()?;
-        self.report
-            .check("flashtrackd drains and exits with 0", code == Some(0))?;
+        self.report.check("flashtrackd drains and exits with 0", code == Some(0))?;
         self.report.summary();
         println!(
             "\nWhere to look next: README.md (a tour by hand), `flashtrack --help`, deploy/ (systemd,\n\
@@ -310,17 +255,15 @@ impl Demo {
         let (address, port) = (self.server.nbd().ip(), self.server.nbd().port());
         let device = self.kernel.device(n).to_owned();
         self.kernel
-            .script(&format!(
-                "nbd-client {address} {port} {device} -N {volume} -b 4096 -C 2"
-            ))
+            .script(&format!("nbd-client {address} {port} {device} -N {volume} -b 4096 -C 2"))
             .map(drop)
     }
 
     fn stop_writing(&mut self) -> Outcome {
         self.kernel
             .script(
-                "pid=$(cat fio.pid); kill -INT $pid
-                 while kill -0 $pid 2>/dev/null; do sleep 0.05; done; sync -f source",
+                "kill $(cat fio.pid)
+                 while [ ! -e fio.ended ]; do sleep 0.05; done; sync -f source",
             )
             .map(drop)
     }
@@ -331,7 +274,7 @@ impl Demo {
         let script = format!(
             "blocks() {{ awk '{{print int($7 / 8)}}' /sys/block/{device}/stat; }}
              goal=$(($(blocks) + 2000))
-             while [ $(blocks) -lt $goal ]; do kill -0 $(cat fio.pid) || {{ cat fio.log; exit 1; }}; sleep 0.05; done"
+             while [ $(blocks) -lt $goal ]; do [ ! -e fio.ended ] || {{ cat fio.log; exit 1; }}; sleep 0.05; done"
         );
         self.kernel.script(&script).map(drop)
     }
@@ -361,11 +304,7 @@ impl Demo {
         let copies = self.command(&["copy", "list", "--volume", volume])?;
         let copies = copies.as_array().map(Vec::as_slice).unwrap_or_default();
         let target = |copy: &&Value| volume == "source" || copy["target"] == volume;
-        Ok(copies
-            .iter()
-            .filter(target)
-            .filter(|copy| copy["ended"].is_null())
-            .count())
+        Ok(copies.iter().filter(target).filter(|copy| copy["ended"].is_null()).count())
     }
 
     fn image(&self, name: &str) -> PathBuf {
@@ -387,10 +326,5 @@ fn milliseconds(time: Duration) -> String {
 fn speed(bytes: u64, time: Duration) -> String {
     let rate = u128::from(bytes) * 1000 / time.as_millis().max(1);
     let rate = u64::try_from(rate).unwrap_or(u64::MAX);
-    format!(
-        "{} in {} ({}/s)",
-        report::bytes(bytes),
-        milliseconds(time),
-        report::bytes(rate)
-    )
+    format!("{} in {} ({}/s)", report::bytes(bytes), milliseconds(time), report::bytes(rate))
 }

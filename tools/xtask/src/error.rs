@@ -14,21 +14,13 @@ pub(crate) enum TaskError {
     Start { program: String, source: io::Error },
     /// A program ran and failed.
     #[error("`{command}` failed ({status}){}", indent(.output))]
-    Failed {
-        command: String,
-        status: String,
-        output: String,
-    },
+    Failed { command: String, status: String, output: String },
     /// A file or folder could not be read, made or removed.
     #[error("{}: {source}", .path.display())]
     File { path: PathBuf, source: io::Error },
     /// Something did not happen in time.
     #[error("{what} took longer than {seconds} s{}", indent(.output))]
-    Late {
-        what: String,
-        seconds: u64,
-        output: String,
-    },
+    Late { what: String, seconds: u64, output: String },
     /// Programs that are not installed and could not be.
     #[error("missing: {missing}. {help}")]
     Missing { missing: String, help: String },
@@ -57,9 +49,5 @@ impl TaskError {
 /// What a program printed, set off from the sentence before it.
 fn indent(output: &str) -> String {
     let text = output.trim_end();
-    if text.is_empty() {
-        String::new()
-    } else {
-        format!(":\n    {}", text.replace('\n', "\n    "))
-    }
+    if text.is_empty() { String::new() } else { format!(":\n    {}", text.replace('\n', "\n    ")) }
 }

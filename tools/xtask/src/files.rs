@@ -22,11 +22,8 @@ pub(crate) fn save_image(uri: &str, image: &Path) -> Outcome {
 /// # Errors
 /// One cannot be read, or they are not equally long.
 pub(crate) fn different_blocks(left: &Path, right: &Path) -> Outcome<u64> {
-    let length = |path: &Path| {
-        path.metadata()
-            .map(|data| data.len())
-            .map_err(TaskError::file(path))
-    };
+    let length =
+        |path: &Path| path.metadata().map(|data| data.len()).map_err(TaskError::file(path));
     if length(left)? != length(right)? {
         return Err(TaskError::Unexpected(format!(
             "{} has {} bytes, {} has {}",
@@ -49,12 +46,8 @@ pub(crate) fn different_blocks(left: &Path, right: &Path) -> Outcome<u64> {
         if read == 0 {
             return Ok(different);
         }
-        let pairs = chunks.0[..read]
-            .chunks(block)
-            .zip(chunks.1[..read].chunks(block));
-        different += pairs
-            .map(|(left, right)| u64::from(left != right))
-            .sum::<u64>();
+        let pairs = chunks.0[..read].chunks(block).zip(chunks.1[..read].chunks(block));
+        different += pairs.map(|(left, right)| u64::from(left != right)).sum::<u64>();
     }
 }
 

@@ -26,9 +26,6 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Outcome<String> {
         .map_err(TaskError::file(&PathBuf::from(&url)))?;
     match answer.split_once("\r\n\r\n") {
         Some((head, body)) if head.split(' ').nth(1) == Some("200") => Ok(body.to_owned()),
-        _ => Err(TaskError::Unexpected(format!(
-            "{url} answers {:?}",
-            answer.lines().next()
-        ))),
+        _ => Err(TaskError::Unexpected(format!("{url} answers {:?}", answer.lines().next()))),
     }
 }

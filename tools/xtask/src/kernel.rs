@@ -37,11 +37,7 @@ impl Driver {
                     && process::output(process::system("modprobe").arg("nbd")).is_ok()
                     && setup::present("/dev/nbd0")
         };
-        if root && loaded() {
-            Self::Host
-        } else {
-            Self::Uml
-        }
+        if root && loaded() { Self::Host } else { Self::Uml }
     }
 
     /// Address at which the server listens for this kernel.
@@ -103,26 +99,10 @@ impl Kernel {
             .stderr(errors)
             .spawn()
             .map_err(|source| process::start(&command, source))?;
-        let stdin = child
-            .stdin
-            .take()
-            .expect("the standard input was asked for as a pipe");
-        let lines = read_lines(
-            child
-                .stdout
-                .take()
-                .expect("the output was asked for as a pipe"),
-        );
+        let stdin = child.stdin.take().expect("the standard input was asked for as a pipe");
+        let lines = read_lines(child.stdout.take().expect("the output was asked for as a pipe"));
         let devices = Vec::new();
-        let mut kernel = Self {
-            driver,
-            child,
-            stdin,
-            lines,
-            scripts,
-            count: 0,
-            devices,
-        };
+        let mut kernel = Self { driver, child, stdin, lines, scripts, count: 0, devices };
         kernel.script("true")?;
         kernel.devices = kernel.free_devices()?;
         Ok(kernel)
@@ -147,17 +127,12 @@ impl Kernel {
         if status == "0" {
             return Ok(output);
         }
-        Err(TaskError::Failed {
-            command: text.trim().to_owned(),
-            status,
-            output,
-        })
+        Err(TaskError::Failed { command: text.trim().to_owned(), status, output })
     }
 
     /// Whether `text`, run with `sh -e`, ends with status 0; with what it printed.
     pub(crate) fn succeeds(&mut self, text: &str) -> Outcome<(bool, String)> {
-        self.run(text)
-            .map(|(status, output)| (status == "0", output))
+        self.run(text).map(|(status, output)| (status == "0", output))
     }
 
     fn run(&mut self, text: &str) -> Outcome<(String, String)> {
@@ -171,10 +146,7 @@ impl Kernel {
         let deadline = Instant::now() + Duration::from_secs(SCRIPT_SECONDS);
         let mut output: Vec<String> = Vec::new();
         loop {
-            match self
-                .lines
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => match line.strip_prefix(&end) {
                     Some(status) => return Ok((status.to_owned(), output.join("\n"))),
                     None => output.push(line),
@@ -223,11 +195,7 @@ fn silent(reason: RecvTimeoutError, text: &str, output: &[String]) -> TaskError 
     let output = output[last..].join("\n");
     let what = format!("in the kernel's shell `{}`", text.trim());
     match reason {
-        RecvTimeoutError::Timeout => TaskError::Late {
-            what,
-            seconds: SCRIPT_SECONDS,
-            output,
-        },
+        RecvTimeoutError::Timeout => TaskError::Late { what, seconds: SCRIPT_SECONDS, output },
         RecvTimeoutError::Disconnected => TaskError::Failed {
             command: what,
             status: "the kernel or its shell has ended".to_owned(),
@@ -282,27 +250,13 @@ fn guest_init(agent: &Path) -> String {
 fn user_mode_linux(init: &Path, folder: &Path) -> Command {
     let mut command = Command::new("linux.uml");
     command
-        .args([
-            "mem=512M",
-            "rootfstype=hostfs",
-            "rootflags=/",
-            "root=/dev/root",
-            "ro",
-            "quiet",
-        ])
+        .args(["mem=512M", "rootfstype=hostfs", "rootflags=/", "root=/dev/root", "ro", "quiet"])
         .arg(format!("init={}", init.display()))
         .arg(format!("vec0:transport=tap,ifname={TAP},depth=128,gro=1"))
         .arg(format!("uml_dir={}", folder.display()))
         .args(["con=null", "con0=fd:0,fd:1"]);
     // The guest's memory is a file: in memory where there is such a file system.
-    command.env(
-        "TMPDIR",
-        if setup::present("/dev/shm") {
-            Path::new("/dev/shm")
-        } else {
-            folder
-        },
-    );
+    command.env("TMPDIR", if setup::present("/dev/shm") { Path::new("/dev/shm") } else { folder });
     command
 }
 
@@ -325,10 +279,7 @@ fn read_lines(stdout: std::process::ChildStdout) -> Receiver<String> {
     thread::spawn(move || {
         let mut reader = BufReader::new(stdout);
         let mut line = Vec::new();
-        while reader
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|bytes| bytes > 0)
-        {
+        while reader.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             line.clear();
             if sender.send(text).is_err() {

@@ -86,10 +86,7 @@ fn metric_names(text: &str) -> Vec<&str> {
         .filter(|word| word.starts_with("flashtrack_"))
         .map(|word| {
             let endings = ["_bucket", "_sum", "_count"];
-            endings
-                .iter()
-                .find_map(|ending| word.strip_suffix(ending))
-                .unwrap_or(word)
+            endings.iter().find_map(|ending| word.strip_suffix(ending)).unwrap_or(word)
         })
         .collect()
 }
@@ -105,22 +102,13 @@ fn metrics_pass_promtool(server: &Server) -> Outcome {
     let metrics = server.scrape()?;
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]).stdin(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .map_err(|source| process::start(&command, source))?;
-    let mut stdin = child
-        .stdin
-        .take()
-        .expect("the standard input was asked for as a pipe");
-    stdin
-        .write_all(metrics.as_bytes())
-        .map_err(TaskError::file(Path::new("promtool")))?;
+    let mut child = command.spawn().map_err(|source| process::start(&command, source))?;
+    let mut stdin = child.stdin.take().expect("the standard input was asked for as a pipe");
+    stdin.write_all(metrics.as_bytes()).map_err(TaskError::file(Path::new("promtool")))?;
     drop(stdin);
     let status = process::ended_within(&mut child, PATIENCE.as_secs(), "promtool check metrics")?;
     if !status.success() {
-        return Err(TaskError::Check(
-            "promtool accepts the server's metrics".to_owned(),
-        ));
+        return Err(TaskError::Check("promtool accepts the server's metrics".to_owned()));
     }
     println!("promtool check metrics: no complaint");
     Ok(())
@@ -142,15 +130,10 @@ fn prometheus_reads(server: &Server, folder: &Path) -> Outcome {
     let mut command = Command::new("prometheus");
     command
         .arg(format!("--config.file={}", configuration.display()))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            folder.join("tsdb").display()
-        ))
+        .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
         .arg(format!("--web.listen-address={web}"))
         .stderr(errors);
-    let mut child = command
-        .spawn()
-        .map_err(|source| process::start(&command, source))?;
+    let mut child = command.spawn().map_err(|source| process::start(&command, source))?;
     let asked = Instant::now();
     let mut read = false;
     while !read && asked.elapsed() < PATIENCE {
@@ -158,10 +141,7 @@ fn prometheus_reads(server: &Server, folder: &Path) -> Outcome {
         let answer = http::get(web, "/api/v1/query?query=flashtrack_build_info");
         read = answer.is_ok_and(|body| body.contains("\"job\":\"flashtrack\""));
     }
-    child
-        .kill()
-        .and_then(|()| child.wait())
-        .map_err(TaskError::file(Path::new("prometheus")))?;
+    child.kill().and_then(|()| child.wait()).map_err(TaskError::file(Path::new("prometheus")))?;
     if read {
         println!("prometheus has scraped the server and answers for its metrics");
         return Ok(());
@@ -185,9 +165,6 @@ mod tests {
     fn a_histogram_counts_under_its_own_name() {
         let text = "rate(flashtrack_sync_seconds_sum[1m]) / flashtrack_sync_seconds_count > up";
 
-        assert_eq!(
-            metric_names(text),
-            ["flashtrack_sync_seconds", "flashtrack_sync_seconds"]
-        );
+        assert_eq!(metric_names(text), ["flashtrack_sync_seconds", "flashtrack_sync_seconds"]);
     }
 }

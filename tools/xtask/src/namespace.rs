@@ -69,22 +69,11 @@ fn run_in(folder: &Path, words: &[&str], network: Network) -> Outcome {
     let program = env::current_exe().map_err(TaskError::file(Path::new("/proc/self/exe")))?;
     let mut command = unshare(network);
     // A process group of its own: the terminal's interrupt reaches only this process, which ends it.
-    command
-        .arg(program)
-        .args(words)
-        .arg("--inside")
-        .arg(folder)
-        .stdin(Stdio::null());
+    command.arg(program).args(words).arg("--inside").arg(folder).stdin(Stdio::null());
     command.process_group(0);
-    let mut child = command
-        .spawn()
-        .map_err(|source| process::start(&command, source))?;
+    let mut child = command.spawn().map_err(|source| process::start(&command, source))?;
     let status = wait_or_interrupt(&mut child)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(TaskError::Reported)
-    }
+    if status.success() { Ok(()) } else { Err(TaskError::Reported) }
 }
 
 fn unshare(network: Network) -> Command {
@@ -105,10 +94,7 @@ fn wait_or_interrupt(child: &mut Child) -> Outcome<ExitStatus> {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
             .map_err(TaskError::file(Path::new("signal handler")))?;
     }
-    let failed = |source| TaskError::Start {
-        program: "unshare".to_owned(),
-        source,
-    };
+    let failed = |source| TaskError::Start { program: "unshare".to_owned(), source };
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
             return Ok(status);

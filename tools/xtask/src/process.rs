@@ -17,11 +17,7 @@ pub(crate) fn system(program: &str) -> Command {
 /// The command as a person would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(
-        command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned()),
-    );
+    words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
     words.join(" ")
 }
 
@@ -30,20 +26,13 @@ pub(crate) fn shown(command: &Command) -> String {
 /// # Errors
 /// It cannot be started, or ends with another status than 0: then with all that it printed.
 pub(crate) fn output(command: &mut Command) -> Outcome<String> {
-    let result = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| start(command, source))?;
+    let result = command.stdin(Stdio::null()).output().map_err(|source| start(command, source))?;
     let printed = String::from_utf8_lossy(&result.stdout).into_owned();
     if result.status.success() {
         return Ok(printed);
     }
     let output = printed + &String::from_utf8_lossy(&result.stderr);
-    Err(TaskError::Failed {
-        command: shown(command),
-        status: result.status.to_string(),
-        output,
-    })
+    Err(TaskError::Failed { command: shown(command), status: result.status.to_string(), output })
 }
 
 /// Runs `command` with its output going where this program's goes.
@@ -51,15 +40,8 @@ pub(crate) fn output(command: &mut Command) -> Outcome<String> {
 /// # Errors
 /// It cannot be started, or ends with another status than 0.
 pub(crate) fn visible(command: &mut Command) -> Outcome {
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .map_err(|source| start(command, source))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(failed(command, status))
-    }
+    let status = command.stdin(Stdio::null()).status().map_err(|source| start(command, source))?;
+    if status.success() { Ok(()) } else { Err(failed(command, status)) }
 }
 
 /// Runs `command`, repeats each line of its standard output and gives it to `look` as well.
@@ -72,20 +54,13 @@ pub(crate) fn watched(command: &mut Command, mut look: impl FnMut(&str)) -> Outc
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|source| start(command, source))?;
-    let stdout = child
-        .stdout
-        .take()
-        .expect("the standard output was asked for as a pipe");
+    let stdout = child.stdout.take().expect("the standard output was asked for as a pipe");
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         println!("{line}");
         look(&line);
     }
     let status = child.wait().map_err(|source| start(command, source))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(failed(command, status))
-    }
+    if status.success() { Ok(()) } else { Err(failed(command, status)) }
 }
 
 /// Waits for `child` to end, and gives how it did.
@@ -100,25 +75,14 @@ pub(crate) fn ended_within(child: &mut Child, seconds: u64, what: &str) -> Outco
         }
         thread::sleep(Duration::from_millis(10));
     }
-    Err(TaskError::Late {
-        what: what.to_owned(),
-        seconds,
-        output: String::new(),
-    })
+    Err(TaskError::Late { what: what.to_owned(), seconds, output: String::new() })
 }
 
 /// Says that `command` could not be started.
 pub(crate) fn start(command: &Command, source: std::io::Error) -> TaskError {
-    TaskError::Start {
-        program: command.get_program().to_string_lossy().into_owned(),
-        source,
-    }
+    TaskError::Start { program: command.get_program().to_string_lossy().into_owned(), source }
 }
 
 fn failed(command: &Command, status: ExitStatus) -> TaskError {
-    TaskError::Failed {
-        command: shown(command),
-        status: status.to_string(),
-        output: String::new(),
-    }
+    TaskError::Failed { command: shown(command), status: status.to_string(), output: String::new() }
 }

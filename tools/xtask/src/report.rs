@@ -51,11 +51,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            checks: 0,
-            measured: Vec::new(),
-        }
+        Self { started: Instant::now(), checks: 0, measured: Vec::new() }
     }
 
     /// Says what is done next.
@@ -87,10 +83,7 @@ impl Report {
             println!("  {what:<44} {value}");
         }
         let seconds = self.started.elapsed().as_secs_f64();
-        println!(
-            "  {:<44} {} in {seconds:.0} s",
-            "checks passed", self.checks
-        );
+        println!("  {:<44} {} in {seconds:.0} s", "checks passed", self.checks);
     }
 }
 

@@ -76,13 +76,7 @@ impl Server {
             });
         };
         let (folder, command_line) = (folder.to_owned(), programs.join("flashtrack"));
-        Ok(Self {
-            child,
-            nbd,
-            metrics,
-            folder,
-            command_line,
-        })
+        Ok(Self { child, nbd, metrics, folder, command_line })
     }
 
     /// Address of the NBD export list.
@@ -98,10 +92,7 @@ impl Server {
     /// The command line with `words`, to be run in the reader's sight.
     pub(crate) fn command_line(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.command_line);
-        command
-            .current_dir(&self.folder)
-            .args(["--control", CONTROL])
-            .args(words);
+        command.current_dir(&self.folder).args(["--control", CONTROL]).args(words);
         command
     }
 
@@ -113,9 +104,7 @@ impl Server {
         let output = process::output(self.command_line(&["--json"]).args(words))?;
         serde_json::from_str(&output).map_err(|error| {
             let words = words.join(" ");
-            TaskError::Unexpected(format!(
-                "`flashtrack --json {words}`: {error} in {output:?}"
-            ))
+            TaskError::Unexpected(format!("`flashtrack --json {words}`: {error} in {output:?}"))
         })
     }
 
@@ -166,10 +155,7 @@ fn end(child: &mut Child) {
 
 /// The lines up to `ready`, or up to the end of patience.
 fn said_until_ready(child: &mut Child) -> String {
-    let stdout = child
-        .stdout
-        .take()
-        .expect("the standard output was asked for as a pipe");
+    let stdout = child.stdout.take().expect("the standard output was asked for as a pipe");
     let (sender, lines) = channel();
     // Goes on reading after `ready`, so that the server never writes to a closed pipe.
     thread::spawn(move || {
@@ -190,14 +176,8 @@ fn said_until_ready(child: &mut Child) -> String {
 
 /// The address in the first line of `said` that begins with `name`, such as `nbd tcp 127.0.0.1:10809`.
 fn address_in(said: &str, name: &str) -> Option<SocketAddr> {
-    let rest = said
-        .lines()
-        .find_map(|line| line.strip_prefix(name))?
-        .trim();
-    rest.trim_start_matches("http://")
-        .trim_end_matches("/metrics")
-        .parse()
-        .ok()
+    let rest = said.lines().find_map(|line| line.strip_prefix(name))?.trim();
+    rest.trim_start_matches("http://").trim_end_matches("/metrics").parse().ok()
 }
 
 #[cfg(test)]

@@ -55,11 +55,8 @@ pub(crate) fn everything() -> Outcome {
 /// # Errors
 /// They cannot be installed: says which are missing and how to get them.
 pub(crate) fn packages(tools: &[Tool]) -> Outcome {
-    let mut missing: Vec<&str> = tools
-        .iter()
-        .filter(|tool| !installed(tool.program))
-        .map(|tool| tool.package)
-        .collect();
+    let mut missing: Vec<&str> =
+        tools.iter().filter(|tool| !installed(tool.program)).map(|tool| tool.package).collect();
     missing.sort_unstable();
     missing.dedup();
     if missing.is_empty() {
@@ -71,18 +68,12 @@ pub(crate) fn packages(tools: &[Tool]) -> Outcome {
         words.extend(&missing);
         apt_get(&words)
     });
-    let absent: Vec<&str> = tools
-        .iter()
-        .map(|tool| tool.program)
-        .filter(|program| !installed(program))
-        .collect();
+    let absent: Vec<&str> =
+        tools.iter().map(|tool| tool.program).filter(|program| !installed(program)).collect();
     match result {
         Ok(()) if absent.is_empty() => Ok(()),
         outcome => {
-            let reason = outcome
-                .err()
-                .map(|error| format!(" ({error})"))
-                .unwrap_or_default();
+            let reason = outcome.err().map(|error| format!(" ({error})")).unwrap_or_default();
             Err(TaskError::Missing {
                 missing: absent.join(", "),
                 help: format!(
@@ -124,9 +115,7 @@ pub(crate) fn installed(program: &str) -> bool {
 
 fn apt_get(words: &[&str]) -> Outcome {
     if !installed("apt-get") {
-        return Err(TaskError::Unexpected(
-            "this is not Debian: there is no apt-get".to_owned(),
-        ));
+        return Err(TaskError::Unexpected("this is not Debian: there is no apt-get".to_owned()));
     }
     let mut command = if rustix::process::geteuid().is_root() {
         Command::new("apt-get")

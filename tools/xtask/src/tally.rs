@@ -12,9 +12,8 @@ impl Tally {
     /// Adds the counts of a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; ...`;
     /// any other line adds nothing.
     pub(crate) fn add_line(&mut self, line: &str) {
-        let Some((_, counts)) = line
-            .split_once("test result: ")
-            .and_then(|(_, rest)| rest.split_once(". "))
+        let Some((_, counts)) =
+            line.split_once("test result: ").and_then(|(_, rest)| rest.split_once(". "))
         else {
             return;
         };
@@ -44,13 +43,6 @@ mod tests {
             .add_line("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
         tally.add_line("test result: FAILED. 5 passed; 2 failed; 0 ignored; 0 measured");
 
-        assert_eq!(
-            tally,
-            Tally {
-                passed: 8,
-                failed: 2,
-                ignored: 1
-            }
-        );
+        assert_eq!(tally, Tally { passed: 8, failed: 2, ignored: 1 });
     }
 }

@@ -36,48 +36,18 @@ struct Step {
 }
 
 const ALWAYS: &[Step] = &[
-    Step {
-        name: "tidy",
-        action: |_| tidy::run(),
-    },
-    Step {
-        name: "format",
-        action: |_| cargo(&["fmt", "--all", "--check"]),
-    },
-    Step {
-        name: "clippy",
-        action: |_| clippy(),
-    },
-    Step {
-        name: "documentation",
-        action: |_| documentation(),
-    },
-    Step {
-        name: "tests",
-        action: tests,
-    },
+    Step { name: "tidy", action: |_| tidy::run() },
+    Step { name: "format", action: |_| cargo(&["fmt", "--all", "--check"]) },
+    Step { name: "clippy", action: |_| clippy() },
+    Step { name: "documentation", action: |_| documentation() },
+    Step { name: "tests", action: tests },
 ];
-const QUICK: &[Step] = &[Step {
-    name: "simulator",
-    action: |tally| simulator(SEEDS_QUICK, tally),
-}];
+const QUICK: &[Step] = &[Step { name: "simulator", action: |tally| simulator(SEEDS_QUICK, tally) }];
 const FULL: &[Step] = &[
-    Step {
-        name: "monitoring",
-        action: |_| monitoring::run(),
-    },
-    Step {
-        name: "simulator",
-        action: |tally| simulator(SEEDS, tally),
-    },
-    Step {
-        name: "kill -9",
-        action: kills,
-    },
-    Step {
-        name: "kernel run",
-        action: |_| demo::run(&demo::Options::default()),
-    },
+    Step { name: "monitoring", action: |_| monitoring::run() },
+    Step { name: "simulator", action: |tally| simulator(SEEDS, tally) },
+    Step { name: "kill -9", action: kills },
+    Step { name: "kernel run", action: |_| demo::run(&demo::Options::default()) },
 ];
 
 /// Installs what is needed and runs all steps, also those after one that fails.
@@ -86,9 +56,7 @@ const FULL: &[Step] = &[
 /// A step failed; it has been printed.
 pub(crate) fn run(options: &Options) -> Outcome {
     install(options)?;
-    let steps = ALWAYS
-        .iter()
-        .chain(if options.quick { QUICK } else { FULL });
+    let steps = ALWAYS.iter().chain(if options.quick { QUICK } else { FULL });
     let mut tally = Tally::default();
     let mut table: Vec<(&str, bool, Duration)> = Vec::new();
     for step in steps {
@@ -112,11 +80,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         println!("Ignored tests: {}", tally.ignored);
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    if table.iter().all(|(_, passed, _)| *passed) {
-        Ok(())
-    } else {
-        Err(TaskError::Reported)
-    }
+    if table.iter().all(|(_, passed, _)| *passed) { Ok(()) } else { Err(TaskError::Reported) }
 }
 
 fn install(options: &Options) -> Outcome {
@@ -134,11 +98,7 @@ fn install(options: &Options) -> Outcome {
 fn print_table(table: &[(&str, bool, Duration)]) {
     println!("\n{}", report::strong("Steps"));
     for (name, passed, time) in table {
-        let mark = if *passed {
-            report::good("ok    ")
-        } else {
-            report::bad("FAILED")
-        };
+        let mark = if *passed { report::good("ok    ") } else { report::bad("FAILED") };
         println!("  {mark}  {name:<16} {:>6.1} s", time.as_secs_f64());
     }
 }
@@ -148,26 +108,13 @@ fn cargo(words: &[&str]) -> Outcome {
 }
 
 fn clippy() -> Outcome {
-    let scope = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--",
-        "-Dwarnings",
-    ];
+    let scope = ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"];
     cargo(&scope)
 }
 
 fn documentation() -> Outcome {
     let mut command = Command::new("cargo");
-    command.args([
-        "doc",
-        "--workspace",
-        "--no-deps",
-        "--all-features",
-        "--quiet",
-    ]);
+    command.args(["doc", "--workspace", "--no-deps", "--all-features", "--quiet"]);
     process::visible(command.env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
@@ -181,15 +128,8 @@ fn tests(tally: &mut Tally) -> Outcome {
 fn simulator(seeds: u32, tally: &mut Tally) -> Outcome {
     println!("{seeds} fixed seeds (FLASHTRACK_SIM_SEEDS={seeds})");
     let mut command = Command::new("cargo");
-    command.args([
-        "test",
-        "--release",
-        "--package=flashtrack-engine",
-        "--features=sim",
-    ]);
-    command
-        .args(["--test=simulation"])
-        .env("FLASHTRACK_SIM_SEEDS", seeds.to_string());
+    command.args(["test", "--release", "--package=flashtrack-engine", "--features=sim"]);
+    command.args(["--test=simulation"]).env("FLASHTRACK_SIM_SEEDS", seeds.to_string());
     counted(&mut command, tally)
 }
 
@@ -197,9 +137,7 @@ fn kills(tally: &mut Tally) -> Outcome {
     println!("{KILLS} kills under load (FLASHTRACK_KILLS={KILLS})");
     let mut command = Command::new("cargo");
     command.args(["test", "--release", "--package=flashtrack-nbd-server"]);
-    command
-        .args(["--test=kill_and_restart"])
-        .env("FLASHTRACK_KILLS", KILLS.to_string());
+    command.args(["--test=kill_and_restart"]).env("FLASHTRACK_KILLS", KILLS.to_string());
     counted(&mut command, tally)
 }
 

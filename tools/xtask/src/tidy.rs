@@ -14,18 +14,8 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 /// What is looked at, from the workspace's root.
 const FOLDERS: &[&str] = &["engine", "nbd-server", "tools", "benches", "deploy", ".ci"];
-const ENDINGS: &[&str] = &[
-    "rs",
-    "toml",
-    "md",
-    "sh",
-    "yml",
-    "json",
-    "service",
-    "socket",
-    "Containerfile",
-    "run",
-];
+const ENDINGS: &[&str] =
+    &["rs", "toml", "md", "sh", "yml", "json", "service", "socket", "Containerfile", "run"];
 /// Written in two halves, so that this file does not hold them.
 const WORDS_REFUSED: &[&str] = &[
     concat!("TO", "DO"),
@@ -67,9 +57,7 @@ pub(crate) fn run() -> Outcome {
     }
     let root = fs::read_dir(".").map_err(TaskError::file(Path::new(".")))?;
     paths.extend(
-        root.flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.is_file() && of_interest(path)),
+        root.flatten().map(|entry| entry.path()).filter(|path| path.is_file() && of_interest(path)),
     );
     let mut findings = Findings::default();
     for path in &paths {
@@ -83,11 +71,7 @@ pub(crate) fn run() -> Outcome {
         println!("  {} {line}", report::bad("refused:"));
     }
     println!("{} files looked at", paths.len());
-    if findings.refused.is_empty() {
-        Ok(())
-    } else {
-        Err(TaskError::Reported)
-    }
+    if findings.refused.is_empty() { Ok(()) } else { Err(TaskError::Reported) }
 }
 
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Outcome {
@@ -105,10 +89,7 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Outcome {
 }
 
 fn of_interest(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let ending = name.rsplit('.').next().unwrap_or_default();
     ENDINGS.contains(&ending)
 }
@@ -118,9 +99,7 @@ fn look(path: &Path, text: &str, findings: &mut Findings) {
     let rust = path.extension().is_some_and(|ending| ending == "rs");
     let lines = text.lines().count();
     if rust && lines > FILE_LINES_MAX {
-        findings
-            .reported
-            .push(format!("{name} has {lines} lines: is it still one idea?"));
+        findings.reported.push(format!("{name} has {lines} lines: is it still one idea?"));
     }
     if rust {
         for (line, function, length) in functions(text) {
@@ -131,29 +110,19 @@ fn look(path: &Path, text: &str, findings: &mut Findings) {
         }
     }
     let engine = rust && path.starts_with("engine/src");
-    let engine = engine
-        && !ENGINE_EXEMPT
-            .iter()
-            .any(|exempt| name.to_string().starts_with(exempt));
+    let engine = engine && !ENGINE_EXEMPT.iter().any(|exempt| name.to_string().starts_with(exempt));
     for (number, line) in (1..).zip(text.lines()) {
         if let Some(character) = line.chars().find(|character| !character.is_ascii()) {
-            findings
-                .refused
-                .push(format!("{name}:{number} is not ASCII: {character:?}"));
+            findings.refused.push(format!("{name}:{number} is not ASCII: {character:?}"));
         }
         for word in WORDS_REFUSED.iter().filter(|word| line.contains(**word)) {
-            findings
-                .refused
-                .push(format!("{name}:{number} holds `{word}`"));
+            findings.refused.push(format!("{name}:{number} holds `{word}`"));
         }
         let code = line.split("//").next().unwrap_or_default();
-        for (word, instead) in ENGINE_REFUSED
-            .iter()
-            .filter(|(word, _)| engine && code.contains(word))
+        for (word, instead) in
+            ENGINE_REFUSED.iter().filter(|(word, _)| engine && code.contains(word))
         {
-            findings
-                .refused
-                .push(format!("{name}:{number} uses {word}: use {instead}"));
+            findings.refused.push(format!("{name}:{number} uses {word}: use {instead}"));
         }
     }
 }
@@ -181,10 +150,7 @@ fn function_name(line: &str) -> Option<&str> {
     let (before, after) = line.split_once("fn ")?;
     let qualifiers = ["pub", "const", "async", "unsafe", "extern", "default"];
     let begins = before.split_whitespace().all(|word| {
-        qualifiers
-            .iter()
-            .any(|qualifier| word.starts_with(qualifier))
-            || word.starts_with('"')
+        qualifiers.iter().any(|qualifier| word.starts_with(qualifier)) || word.starts_with('"')
     });
     let one_line = line.ends_with(['}', ';']);
     let name = after.split(['(', '<']).next()?;
@@ -210,15 +176,9 @@ mod tests {
 
     #[test]
     fn a_clock_in_the_engine_is_refused_but_not_in_its_backend_or_in_a_comment() {
-        assert_eq!(
-            refused("engine/src/journal.rs", "let now = Instant::now();"),
-            1
-        );
+        assert_eq!(refused("engine/src/journal.rs", "let now = Instant::now();"), 1);
         assert_eq!(refused("engine/src/journal.rs", "// no Instant here"), 0);
-        assert_eq!(
-            refused("engine/src/io/local/ring.rs", "let now = Instant::now();"),
-            0
-        );
+        assert_eq!(refused("engine/src/io/local/ring.rs", "let now = Instant::now();"), 0);
     }
 
     #[test]
