@@ -166,7 +166,7 @@ fn sort_slots(storage: &mut dyn Storage, judged: &Judged) -> Result<(Slots, Vec<
             free.insert(nameless.slot);
         }
     }
-    let mut unusable = BTreeSet::new();
+    let mut unusable: BTreeSet<u32> = freed_by_commit.iter().copied().collect();
     for broken in &survey.wrong_length {
         if broken.blank {
             remove(storage, Object::Segment(broken.slot))?;

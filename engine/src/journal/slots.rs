@@ -15,7 +15,8 @@ pub(super) struct Slots {
     live: BTreeMap<u64, u32>,
     free: BTreeSet<u32>,
     creating: BTreeSet<u32>,
-    /// Slots whose object is of the wrong length: neither used nor created again.
+    /// Slots that exist and must not be used nor created again: their object is of the wrong length, or
+    /// what it holds counts until recovery commits (`add_free`).
     unusable: BTreeSet<u32>,
     /// Set when a creation failed, until segments are released or the engine asks to try again.
     paused: bool,
@@ -71,7 +72,10 @@ impl Slots {
 
     /// Adds slots that turned out to hold nothing.
     pub(super) fn add_free(&mut self, slots: impl IntoIterator<Item = u32>) {
-        self.free.extend(slots);
+        for slot in slots {
+            self.unusable.remove(&slot);
+            self.free.insert(slot);
+        }
     }
 
     /// A slot to create now: while fewer than `READY_AHEAD` are free and `capacity` allows it.
