@@ -1,7 +1,8 @@
 //! Runs of the simulator: engine, disk and model from a seed.
 //!
 //! `FLASHTRACK_SIM_SEEDS` says how many seeds (200), `FLASHTRACK_SIM_BASE` the first one (1). A failure
-//! prints the seed, which repeats it: what was promised and what came back are in the message.
+//! prints the seed, which repeats it, and its last events (`FLASHTRACK_SIM_EVENTS`, 80): what was promised
+//! and what came back are in the message.
 
 use flashtrack_engine::sim::world::{Config, Failure, Summary, run};
 
@@ -13,7 +14,8 @@ fn number(variable: &str, default: u64) -> u64 {
 fn run_loudly(seed: u64) -> Summary {
     let outcome = std::panic::catch_unwind(|| run(seed, Config::default()));
     let Ok(Ok(summary)) = outcome else {
-        let config = Config { keep_events: true, ..Config::default() };
+        let keep_events = usize::try_from(number("FLASHTRACK_SIM_EVENTS", 80)).unwrap_or(80);
+        let config = Config { keep_events, ..Config::default() };
         let failure: Option<Failure> =
             std::panic::catch_unwind(|| run(seed, config)).ok().and_then(Result::err);
         panic!(

@@ -68,8 +68,8 @@ pub(super) enum Then {
     Checkpoint,
     /// Reads through the source that began before these tracks were copied have ended.
     Settled(RelationshipId, Run),
-    /// The writes of the source that were in flight at T0 have ended.
-    Ready(Vec<RelationshipId>),
+    /// The writes of the sources that were in flight at T0 have ended: the gates of the targets open.
+    Ready(Vec<RelationshipId>, Vec<VolumeId>),
     /// The source's home was synced since T0.
     Durable(Vec<RelationshipId>),
     /// Nobody reads from the journal before this position any more.

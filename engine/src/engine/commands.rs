@@ -33,7 +33,7 @@ pub(super) enum Work {
     /// Quiet on the targets, then the establish record.
     Establishing(Vec<crate::state::NewRelationship>),
     /// Quiet on the targets, then the record that ends relationships.
-    Withdrawing(Vec<crate::units::RelationshipId>),
+    Withdrawing(Vec<crate::units::RelationshipId>, Vec<VolumeId>),
     /// Quiet on the volume, then the record that deletes it.
     Deleting(VolumeId),
     /// Its record.
@@ -133,7 +133,7 @@ impl Engine {
         let id = active.id;
         match active.work {
             Work::Establishing(plan) => self.try_establish(id, plan),
-            Work::Withdrawing(ids) => self.try_withdraw(id, ids),
+            Work::Withdrawing(ids, targets) => self.try_withdraw(id, ids, targets),
             Work::Deleting(volume) => self.try_delete(id, volume),
             work @ (Work::Creating(_) | Work::Recording(_)) => {
                 self.active = Some(Active { id, work });

@@ -131,17 +131,15 @@ impl Engine {
         }
     }
 
-    /// The writes in flight at T0 have ended.
-    pub(super) fn copies_ready(&mut self, ids: &[RelationshipId]) {
+    /// The writes in flight at T0 have ended; `targets` has one entry for each time a gate was shut.
+    pub(super) fn copies_ready(&mut self, ids: &[RelationshipId], targets: &[VolumeId]) {
         let mut sources: BTreeMap<VolumeId, Vec<RelationshipId>> = BTreeMap::new();
-        let mut targets: Vec<VolumeId> = Vec::new();
         for &id in ids {
             if let Some(copy) = self.copier.copies.get_mut(&id) {
                 copy.ready = true;
             }
             if let Some(known) = self.state.relationships.get(&id) {
                 sources.entry(known.pair.source).or_default().push(id);
-                targets.push(known.pair.target);
             }
         }
         for (source, ids) in sources {
@@ -149,7 +147,7 @@ impl Engine {
             self.join_object(barrier, Object::Home(source));
             self.release(barrier, Ok(()));
         }
-        self.targets_ready(&targets);
+        self.targets_ready(targets);
     }
 
     /// The source's home was synced since T0 (rule O5).

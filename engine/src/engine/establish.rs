@@ -39,8 +39,8 @@ impl Engine {
             return;
         }
         self.destager.hold = false;
+        let targets: Vec<VolumeId> = plan.iter().map(|new| new.target).collect();
         if self.fail_stop.is_some() {
-            let targets: Vec<VolumeId> = plan.iter().map(|new| new.target).collect();
             self.targets_ready(&targets);
             let refusal = refuse(RefusalKind::FailStop, "the store takes no writes");
             self.answer(id, Err(refusal));
@@ -56,7 +56,7 @@ impl Engine {
         let at = self.now.unix_seconds;
         let record = Record::Established { at, relationships: plan };
         self.record_command(id, record, Recorded::Established(ids.clone()));
-        let ready = self.barrier(Then::Ready(ids));
+        let ready = self.barrier(Then::Ready(ids, targets));
         if !breaks!(self, TargetReadIgnoresInFlightWrites) {
             self.join_grace(ready);
         }

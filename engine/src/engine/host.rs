@@ -123,14 +123,21 @@ impl Engine {
         }
     }
 
-    /// The volume's requests wait from now on.
+    /// The volume's requests wait from now on, until everybody who shut the gate has opened it.
     pub(super) fn shut_gate(&mut self, volume: VolumeId) {
-        self.runtimes.entry(volume).or_default().gate.get_or_insert_default();
+        let runtime = self.runtimes.entry(volume).or_default();
+        runtime.gate.get_or_insert_default();
+        runtime.gate_shut += 1;
     }
 
-    /// The volume's requests go on.
+    /// The volume's requests go on, unless somebody else holds the gate shut.
     pub(super) fn open_gate(&mut self, volume: VolumeId) {
-        let waiting = self.runtimes.entry(volume).or_default().gate.take();
+        let runtime = self.runtimes.entry(volume).or_default();
+        runtime.gate_shut = runtime.gate_shut.saturating_sub(1);
+        if runtime.gate_shut > 0 {
+            return;
+        }
+        let waiting = runtime.gate.take();
         for request in waiting.into_iter().flatten() {
             self.intake(request);
         }

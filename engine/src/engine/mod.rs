@@ -114,6 +114,8 @@ struct Runtime {
     in_flight: u32,
     /// Requests that wait until a command on the volume is through; none when the gate is open.
     gate: Option<Vec<Request>>,
+    /// How many hold the gate shut: an establish until its images can be read, a withdraw.
+    gate_shut: u32,
     /// Connections to the volume's export.
     connections: u32,
     /// The file system was full when the volume's home was written; no new staged writes.
@@ -262,7 +264,7 @@ impl Engine {
             Then::CopyCommit => self.copy_commit_step(result),
             Then::Checkpoint => self.checkpoint_step(result),
             Then::Settled(id, run) => self.copy_settled(id, run),
-            Then::Ready(ids) => self.copies_ready(&ids),
+            Then::Ready(ids, targets) => self.copies_ready(&ids, &targets),
             Then::Durable(ids) => self.copies_durable(&ids, result),
             Then::Recycle(position) => self.journal.release_before(position),
             Then::Punch(slots) => self.punch_slots(slots),

@@ -53,6 +53,8 @@ pub(super) struct Version {
     /// Number of the write, or of the command, that made it.
     pub(super) number: u32,
     pub(super) value: Value,
+    /// The image that it is, or that it turned out to be a part of after a crash.
+    pub(super) image: Option<usize>,
     pub(super) effect: Effect,
     pub(super) invoked: Time,
     /// Answered at; `NEVER` while in flight.
@@ -81,6 +83,7 @@ impl Version {
         Self {
             number,
             value,
+            image: None,
             effect,
             invoked: now,
             completed: NEVER,

@@ -101,6 +101,8 @@ struct Cut {
 struct Piece {
     range: ByteRange,
     value: Value,
+    /// The image that the volume shows here.
+    image: Option<usize>,
     /// What it tells of an instant: the image's cut, and when its version was invoked and superseded.
     seen: Option<(usize, Time, Time)>,
 }
@@ -255,10 +257,8 @@ impl Model {
                 shift: pair.shift(),
             };
             if let Some(content) = self.volumes.get_mut(&pair.target) {
-                content.begin(
-                    pair.target_range(),
-                    Version::begun(number, value, Effect::Certain, low),
-                );
+                let version = Version::begun(number, value, Effect::Certain, low);
+                content.begin(pair.target_range(), Version { image: Some(image), ..version });
             }
         }
         (number, images)
@@ -313,13 +313,10 @@ impl Model {
             return;
         }
         target.for_each(pair.target_range(), |versions| {
-            let there = versions.iter().find(
-                |version| matches!(version.value, Value::Image { image: of, .. } if of == image),
-            );
-            if let Some(there) = there {
-                let unknown = Version { number, value: Value::Unknown, ..*there };
-                versions.push(unknown);
-            }
+            let shown = versions.iter().filter(|version| version.image == Some(image));
+            let unknown: Vec<Version> =
+                shown.map(|there| Version { number, value: Value::Unknown, ..*there }).collect();
+            versions.extend(unknown);
         });
     }
 
@@ -398,7 +395,8 @@ impl Model {
         };
         for piece in merge(pieces) {
             if matches!(view, View::AfterPowerCut) {
-                content.settle(piece.range, Version::settled(piece.value, now));
+                let settled = Version::settled(piece.value, now);
+                content.settle(piece.range, Version { image: piece.image, ..settled });
                 continue;
             }
             let number = self.numbers + 1;
@@ -412,10 +410,8 @@ impl Model {
                     for version in versions.iter_mut() {
                         version.superseded = version.superseded.min(now);
                     }
-                    versions.push(Version {
-                        number,
-                        ..Version::settled(piece.value, now)
-                    });
+                    let settled = Version::settled(piece.value, now);
+                    versions.push(Version { number, image: piece.image, ..settled });
                 }
             });
         }
@@ -586,6 +582,7 @@ impl Model {
                 out.push(Piece {
                     range,
                     value: version.value,
+                    image: version.image,
                     seen,
                 });
                 return true;
@@ -598,6 +595,7 @@ impl Model {
             out.push(Piece {
                 range,
                 value: Value::Unknown,
+                image: None,
                 seen: None,
             });
         }
@@ -633,6 +631,7 @@ impl Model {
             return false;
         }
         for piece in &mut out[before..] {
+            piece.image = Some(image);
             piece.range.start = piece.range.start.wrapping_add_signed(-shift);
             piece.range.end = piece.range.end.wrapping_add_signed(-shift);
             if let Value::Data { shift: further, .. } | Value::Image { shift: further, .. } =
@@ -679,7 +678,8 @@ fn merge(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut merged: Vec<Piece> = Vec::new();
     for piece in pieces {
         match merged.last_mut() {
-            Some(last) if last.range.end == piece.range.start && last.value == piece.value => {
+            Some(last) if last.range.end == piece.range.start
+                && (last.value, last.image) == (piece.value, piece.image) => {
                 last.range.end = piece.range.end;
             }
             _ => merged.push(piece),

@@ -25,8 +25,6 @@ use crate::{Engine, OpenOptions};
 
 /// Turns within which everything in flight must end once nothing new comes (I21).
 const TURNS_TO_QUIET: u32 = 400_000;
-/// Events that a failure shows.
-const EVENTS_SHOWN: usize = 80;
 
 /// A promise that was broken, and how to see it again.
 #[derive(Clone, Debug)]
@@ -68,8 +66,8 @@ pub struct Summary {
 pub struct Config {
     /// A rule to break.
     pub mutation: Option<Mutation>,
-    /// Keep the last events for the report of a failure.
-    pub keep_events: bool,
+    /// How many of the last events to keep for the report of a failure.
+    pub keep_events: usize,
 }
 
 /// One run.
@@ -435,8 +433,8 @@ impl World {
 
     /// Keeps an event for the report of a failure.
     pub(super) fn note(&mut self, event: impl FnOnce() -> String) {
-        if self.config.keep_events {
-            if self.events.len() == EVENTS_SHOWN {
+        if self.config.keep_events > 0 {
+            if self.events.len() == self.config.keep_events {
                 self.events.pop_front();
             }
             self.events.push_back(event());
