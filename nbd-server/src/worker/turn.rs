@@ -124,7 +124,9 @@ impl<M: Machine> Worker<M> {
         if self.unsettled {
             return Wait::No;
         }
-        let deadline = [self.machine.next_deadline_us(), self.shutdown_until_us]
+        // Once clients are not waited for any more, only the engine's completions are.
+        let clients_until = self.shutdown_until_us.filter(|until_us| *until_us > self.now_us);
+        let deadline = [self.machine.next_deadline_us(), clients_until]
             .into_iter()
             .flatten()
             .fold(self.next_deadline_us, u64::min);

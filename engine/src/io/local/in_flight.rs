@@ -17,6 +17,7 @@ use io_uring::types::{Fd, FsyncFlags};
 use io_uring::{opcode, squeue};
 
 use super::helper::Task;
+use super::inline_writes::RING_PIECE_BYTES_MAX;
 use super::ring::Event;
 use crate::io::{Buffer, Completion, IoFailure, OpId, Outcome, ZeroSpace};
 
@@ -147,7 +148,7 @@ impl FileWork {
                     .build()
             }
             FileStep::Write { offset, data, done } => {
-                let rest = &data[*done..];
+                let rest = &data[*done..data.len().min(*done + RING_PIECE_BYTES_MAX)];
                 opcode::Write::new(file, rest.as_ptr(), count(rest.len()))
                     .offset(*offset + *done as u64)
                     .build()

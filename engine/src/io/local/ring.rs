@@ -11,7 +11,6 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +23,7 @@ use rustix::fs::{SeekFrom, seek};
 use super::failure;
 use super::helper::{Finished, Helper, Task};
 use super::in_flight::{FileStep, FileWork, InFlight, Next, Receive, Sending};
-use super::inline_writes::InlineWrites;
+use super::inline_writes::{self, InlineWrites};
 use super::storage::LocalStorage;
 use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome};
 use crate::units::ByteRange;
@@ -175,7 +174,7 @@ impl LocalRing {
             Action::Write { offset, data } => {
                 let began = Instant::now();
                 if self.inline_writes.allowed(data.len(), began) {
-                    let result = file.write_all_at(&data, offset);
+                    let result = inline_writes::write(file, &data, offset);
                     self.inline_writes.took(began, Instant::now());
                     let result = result.map_err(|error| failure(&error));
                     return self.complete(id, result.map(|()| Outcome::Buffer(data)));
