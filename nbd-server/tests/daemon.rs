@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -139,7 +140,11 @@ fn metrics_are_under_their_path_and_no_other() {
     let address = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/metrics"));
     let address = address.expect("a URL");
 
-    assert!(get(address, "/metrics").contains("content-type: text/plain; version=0.0.4"));
+    let metrics = get(address, "/metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200"), "{metrics}");
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
+    assert!(metrics.contains("flashtrack_build_info{"), "{metrics}");
+    assert!(get(address, "/healthz").starts_with("HTTP/1.1 200"));
     assert!(get(address, "/").starts_with("HTTP/1.1 404"));
 }
 
@@ -209,6 +214,22 @@ fn bad_usage_exits_with_2_and_help_and_version_with_0() {
     assert_eq!(version.status.code(), Some(0));
     let text = format!("flashtrackd {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(String::from_utf8_lossy(&version.stdout), text);
+}
+
+#[test]
+fn a_drain_of_an_idle_store_is_answered() {
+    let store = store();
+    let daemon = Daemon::start(&mut flashtrackd(store.path()));
+    let mut stream = UnixStream::connect(daemon.address("control ")).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+
+    let body = r#"{"store_drain": {}}"#;
+    let head = "POST /v1/command HTTP/1.1\r\nhost: x\r\nconnection: close";
+    write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer in time");
+
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"done\""), "{answer}");
 }
 
 #[test]

@@ -63,7 +63,6 @@ pub(super) enum Step {
 impl Engine {
     /// Begins commands, or lets the one under way look whether it can go on.
     pub(super) fn step_commands(&mut self) {
-        self.answer_drains();
         while self.active.is_none() {
             let Some((id, command)) = self.commands.pop_front() else {
                 return;
@@ -210,8 +209,9 @@ impl Engine {
         self.answers.push(Answer { id, result });
     }
 
-    /// Answers drains whose frames are all home.
-    fn answer_drains(&mut self) {
+    /// Answers drains whose frames are all home. Last of all steps: after a drain of an idle store, or after
+    /// the step that brought the last frame home, nothing may ever happen again.
+    pub(super) fn answer_drains(&mut self) {
         let oldest_unwritten = self.journaling.unwritten.front().map(super::write::Unwritten::seq);
         let oldest =
             self.stage.oldest().map(|frame| frame.seq).into_iter().chain(oldest_unwritten).min();

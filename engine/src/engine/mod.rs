@@ -236,6 +236,7 @@ impl Engine {
             self.step_journal();
             self.step_syncs();
             if self.opened.is_empty() {
+                self.answer_drains();
                 return;
             }
         }

@@ -54,6 +54,8 @@ families! {
 
     ESTABLISH_DURATION = "flashtrack_establish_duration_seconds": "Time of establish commands from command to answer.";
 
+    SYNC_DURATION = "flashtrack_sync_duration_seconds": "Time of syncs, by what is synced.";
+
     STAGED_BYTES = "flashtrack_staged_bytes": "Bytes of staged writes whose home is not written yet.";
     STAGED_BLOCKS = "flashtrack_staged_blocks": "Blocks of staged writes.";
     JOURNAL_USED = "flashtrack_journal_used_bytes": "Bytes of the journal in use.";

@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::{LabelSet, PrometheusBuilder};
 
 use super::families::{self as names, ENGINE_COUNTERS, Family};
 use super::observe::Observation;
-use crate::worker::{KindStats, LATENCY_BOUNDS_US, RequestKind, VolumeStats};
+use crate::worker::{KindStats, LATENCY_BOUNDS_US, RequestKind, SyncKind, VolumeStats};
 
 /// Renders one observation.
 pub(super) fn render(seen: &Observation) -> String {
@@ -27,6 +27,11 @@ pub(super) fn render(seen: &Observation) -> String {
     });
     let mut text = recorder.handle().render();
     volume_durations(seen, &mut text);
+    head(names::SYNC_DURATION, &mut text);
+    for (kind, stats) in SyncKind::ALL.into_iter().zip(&seen.worker.syncs) {
+        let labels = vec![label("object", kind.label())];
+        histogram(names::SYNC_DURATION, labels, stats, &mut text);
+    }
     head(names::ESTABLISH_DURATION, &mut text);
     histogram(names::ESTABLISH_DURATION, vec![], &seen.establishes, &mut text);
     text

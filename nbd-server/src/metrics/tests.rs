@@ -17,7 +17,7 @@ use super::families::ENGINE_COUNTERS;
 use super::observe::{Observation, observe};
 use super::render::render;
 use crate::control::{Administrator, Counted};
-use crate::worker::{KindStats, RequestKind, VolumeStats, WorkerStats};
+use crate::worker::{KindStats, RequestKind, SyncKind, VolumeStats, WorkerStats};
 
 fn volume(id: u32, name: &str) -> VolumeReport {
     VolumeReport {
@@ -78,6 +78,7 @@ fn everything() -> Observation {
     stats.kind(RequestKind::Read).record(20, Some(4096));
     stats.kind(RequestKind::Read).record(3_000_000, None);
     seen.worker.volumes = vec![stats];
+    seen.worker.syncs[SyncKind::Journal as usize].record(90, Some(0));
     seen.establishes.record(700, Some(0));
     let counters = ENGINE_COUNTERS.iter().map(|engine| engine.counter);
     seen.store.counters = counters.map(|name| (name.to_owned(), 3)).collect();
@@ -243,12 +244,14 @@ fn free_space_of_a_pool_is_what_is_neither_used_nor_reserved() {
 }
 
 #[test]
-fn establishes_are_timed() {
+fn establishes_and_syncs_are_timed() {
     let text = render(&everything());
 
     assert_line(&text, "flashtrack_establish_duration_seconds_sum 0.0007");
     assert_line(&text, r#"flashtrack_establish_duration_seconds_bucket{le="0.0005"} 0"#);
     assert_line(&text, r#"flashtrack_establish_duration_seconds_bucket{le="0.001"} 1"#);
+    assert_line(&text, r#"flashtrack_sync_duration_seconds_sum{object="journal"} 0.00009"#);
+    assert_line(&text, r#"flashtrack_sync_duration_seconds_count{object="pool"} 0"#);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod mailbox;
 mod requests;
 mod socket;
 mod stats;
+mod sync_times;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -31,7 +32,7 @@ use machine::Machine;
 use turn::Worker;
 
 pub use mailbox::{ConnectionReport, Mailbox, Snapshot, Socket, WorkerGone};
-pub use stats::{KindStats, LATENCY_BOUNDS_US, RequestKind, VolumeStats, WorkerStats};
+pub use stats::{KindStats, LATENCY_BOUNDS_US, RequestKind, SyncKind, VolumeStats, WorkerStats};
 
 /// Limits and sizes of the worker.
 #[derive(Clone, Debug)]

@@ -102,6 +102,34 @@ impl VolumeStats {
     }
 }
 
+/// What a sync makes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncKind {
+    /// The journal.
+    Journal,
+    /// The home of a full volume.
+    Home,
+    /// A pool.
+    Pool,
+    /// A checkpoint or the header.
+    Checkpoint,
+}
+
+impl SyncKind {
+    /// All kinds, in the order of `WorkerStats::syncs`.
+    pub const ALL: [Self; 4] = [Self::Journal, Self::Home, Self::Pool, Self::Checkpoint];
+
+    /// The kind as a metrics label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Journal => "journal",
+            Self::Home => "home",
+            Self::Pool => "pool",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
 /// Everything that the worker counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerStats {
@@ -119,6 +147,8 @@ pub struct WorkerStats {
     pub received_bytes: u64,
     /// Bytes sent to all clients.
     pub sent_bytes: u64,
+    /// Syncs by what is synced, in the order of `SyncKind::ALL`; their `bytes` stay 0.
+    pub syncs: [KindStats; SyncKind::ALL.len()],
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use super::machine::Machine;
 use super::mailbox::{ConnectionReport, Message, Snapshot};
 use super::requests::{InEngine, Requests, measure};
 use super::stats::{VolumeStats, WorkerStats};
+use super::sync_times::SyncTimes;
 use super::{WorkerError, WorkerOptions};
 use crate::session::SessionRequestId;
 
@@ -51,6 +52,7 @@ pub(super) struct Worker<M> {
     commands: BTreeMap<u64, AnswerSender>,
     next_command: u64,
     pub(super) stats: WorkerStats,
+    sync_times: SyncTimes,
     /// Places of volumes in `stats`.
     pub(super) volumes: BTreeMap<VolumeId, usize>,
     /// The engine was given something since its operations were last taken: no waiting.
@@ -87,6 +89,7 @@ impl<M: Machine> Worker<M> {
             commands: BTreeMap::new(),
             next_command: 0,
             stats: WorkerStats::default(),
+            sync_times: SyncTimes::default(),
             volumes: BTreeMap::new(),
             unsettled: true,
             shutdown_until_us: None,
@@ -144,7 +147,11 @@ impl<M: Machine> Worker<M> {
         self.ring.reap(&mut events);
         for event in events.drain(..) {
             match event {
-                Event::Completed(completion) => self.machine.complete(completion),
+                Event::Completed(completion) => {
+                    let now_us = || self.clock.now_us();
+                    self.sync_times.end(&completion, now_us, &mut self.stats.syncs);
+                    self.machine.complete(completion);
+                }
                 Event::Received { token, buffer, result } => self.received(token, buffer, result),
                 Event::Sent { token, parts, result } => self.sent(token, parts, result),
                 Event::Woken => self.take_messages(),
@@ -162,6 +169,7 @@ impl<M: Machine> Worker<M> {
                 return;
             }
             for op in self.ops.drain(..) {
+                self.sync_times.begin(&op, self.now_us);
                 self.ring.perform(op);
             }
             self.take_events();
