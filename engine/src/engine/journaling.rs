@@ -136,10 +136,15 @@ impl Engine {
                 pool.allocator.return_credits(credits);
             }
         }
-        if !effects.slots.is_empty() && breaks!(self, ReuseSlotBeforeReadsEnd) {
-            self.punch_slots(effects.slots);
-        } else if !effects.slots.is_empty() {
-            self.after_grace(Then::Punch(effects.slots));
+        self.give_back(effects.slots);
+    }
+
+    /// Slots go back to their pools when nobody reads them any more.
+    fn give_back(&mut self, slots: Vec<(PoolId, Slot)>) {
+        if !slots.is_empty() && breaks!(self, ReuseSlotBeforeReadsEnd) {
+            self.punch_slots(slots);
+        } else if !slots.is_empty() {
+            self.after_grace(Then::Punch(slots));
         }
     }
 
