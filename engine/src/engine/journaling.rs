@@ -40,6 +40,8 @@ struct Undurable {
     end: Position,
     seq: Seq,
     record: Record,
+    /// Slots that it has freed already: punched when it is durable, and no read is in flight (rule O8).
+    freed: Vec<(PoolId, Slot)>,
     barrier: Option<BarrierId>,
 }
 
@@ -110,11 +112,13 @@ impl Engine {
         {
             self.release(barrier, Ok(()));
         }
+        let mut freed = Vec::new();
         if matches!(record, Record::Established { .. }) {
-            let effects = self.state.apply(seq, &record);
+            let mut effects = self.state.apply(seq, &record);
+            freed = std::mem::take(&mut effects.slots);
             self.carry_out_effects(effects);
         }
-        self.journaling.records.push_back(Undurable { end, seq, record, barrier });
+        self.journaling.records.push_back(Undurable { end, seq, record, freed, barrier });
         self.sync_wanted = true;
         seq
     }
@@ -132,10 +136,15 @@ impl Engine {
                 pool.allocator.return_credits(credits);
             }
         }
-        if !effects.slots.is_empty() && breaks!(self, ReuseSlotBeforeReadsEnd) {
-            self.punch_slots(effects.slots);
-        } else if !effects.slots.is_empty() {
-            self.after_grace(Then::Punch(effects.slots));
+        self.give_back(effects.slots);
+    }
+
+    /// Slots go back to their pools when nobody reads them any more.
+    fn give_back(&mut self, slots: Vec<(PoolId, Slot)>) {
+        if !slots.is_empty() && breaks!(self, ReuseSlotBeforeReadsEnd) {
+            self.punch_slots(slots);
+        } else if !slots.is_empty() {
+            self.after_grace(Then::Punch(slots));
         }
     }
 
@@ -251,7 +260,10 @@ impl Engine {
                 break;
             };
             match next.record {
-                Record::Established { .. } => self.applied(next.barrier),
+                Record::Established { .. } => {
+                    self.give_back(next.freed);
+                    self.applied(next.barrier);
+                }
                 Record::Ended { .. } | Record::Failed { .. } => {
                     self.journaling.deferred.push_back(next);
                 }

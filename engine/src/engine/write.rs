@@ -201,7 +201,7 @@ impl Engine {
             return false;
         }
         if let Backing::Thin(thin) = &volume.backing
-            && !blocks.clone().all(|block| thin.slots.contains(Block(block)))
+            && !blocks.clone().all(|block| thin.owns(Block(block)))
         {
             return false;
         }
@@ -316,19 +316,27 @@ impl Engine {
         }
     }
 
-    /// Gives back the slots of a thin volume that is no target.
+    /// Gives back the slots of a thin volume that is no target. What is staged, or about to be, keeps
+    /// its slot: a trim is advice.
     fn trim_thin(&mut self, finish: Finish, change: &Change) {
+        let id = change.volume;
         let blocks = change.range.blocks();
-        let own = self.state.volumes.get(&change.volume).is_some_and(|volume| {
-            matches!(&volume.backing, Backing::Thin(thin) if thin.slots.range(blocks.clone()).next().is_some())
-        });
-        if !own || self.stage.touches(change.volume, blocks.clone()) {
+        let mut frames = self.journaling.unwritten.iter().map(|next| &next.frame);
+        let staged = self.stage.touches(id, blocks.clone())
+            || frames.any(|frame| frame.volume == id && frame.range.overlaps(change.range));
+        let backing = self.state.volumes.get_mut(&id).map(|volume| &mut volume.backing);
+        let Some(Backing::Thin(thin)) = backing else {
+            self.finish(finish, Ok(()));
+            return;
+        };
+        if staged || thin.slots.range(blocks.clone()).next().is_none() {
             self.finish(finish, Ok(()));
             return;
         }
+        thin.trimming.set(blocks.clone());
         let runs = vec![(blocks.start, blocks.end - blocks.start)];
         let barrier = self.barrier(Then::Finish(finish));
-        self.append(Record::Trimmed { volume: change.volume, runs }, Some(barrier));
+        self.append(Record::Trimmed { volume: id, runs }, Some(barrier));
     }
 
     fn stage_or_wait(&mut self, finish: Finish, change: Change) {
@@ -434,7 +442,7 @@ impl Engine {
         };
         let needed: Vec<u32> = range
             .blocks()
-            .filter(|&block| !thin.slots.contains(Block(block)) && !thin.owed.contains(block))
+            .filter(|&block| !thin.owns(Block(block)) && !thin.owed.contains(block))
             .collect();
         let Some(pool) = self.state.pools.get_mut(&thin.pool) else {
             return Ok(());

@@ -235,6 +235,7 @@ impl SimDisk {
         self.drop_in_flight();
         for stored in self.objects.values_mut() {
             stored.latched = false;
+            stored.deliver_all();
         }
         self.power = Power::On;
         self.note(&[3]);

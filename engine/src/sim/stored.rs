@@ -146,6 +146,13 @@ impl Stored {
         });
     }
 
+    /// Nobody is left to be told of the changes: they all happened before whatever comes.
+    pub(super) fn deliver_all(&mut self) {
+        for change in &mut self.pending {
+            change.delivered = 0;
+        }
+    }
+
     /// A sync of everything, by a caller that waits for it.
     pub(super) fn sync_all(&mut self) {
         for change in self.pending.drain(..) {

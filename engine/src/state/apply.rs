@@ -52,6 +52,7 @@ impl State {
                         pool: *pool,
                         slots: SlotMap::new(),
                         owed: TrackBitmap::default(),
+                        trimming: TrackBitmap::default(),
                     }),
                 };
                 let volume = Volume {
@@ -299,6 +300,7 @@ impl State {
             return;
         };
         for &(first, count) in runs {
+            thin.trimming.clear(first..first.saturating_add(count));
             let blocks: Vec<_> = thin
                 .slots
                 .range(first..first.saturating_add(count))

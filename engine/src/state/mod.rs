@@ -24,7 +24,7 @@ use crate::map::slot_map::SlotMap;
 use crate::map::track_bitmap::TrackBitmap;
 use crate::thin::chain::Chain;
 use crate::thin::slots::SlotAllocator;
-use crate::units::{PoolId, RelationshipId, Seq, Slot, VolumeId};
+use crate::units::{Block, PoolId, RelationshipId, Seq, Slot, VolumeId};
 
 /// All metadata of a store.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -125,6 +125,16 @@ pub struct Thin {
     /// Blocks for which a credit is taken: a staged write will make them its own.
     #[serde(skip)]
     pub owed: TrackBitmap,
+    /// Own blocks whose `Trimmed` record is on its way: their slots take no writes any more.
+    #[serde(skip)]
+    pub trimming: TrackBitmap,
+}
+
+impl Thin {
+    /// True when the block is durably the volume's own and stays so.
+    pub fn owns(&self, block: Block) -> bool {
+        self.slots.contains(block) && !self.trimming.contains(block.0)
+    }
 }
 
 /// What a checkpoint cannot be turned into.
