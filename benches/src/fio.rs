@@ -27,8 +27,8 @@ pub struct Workload {
 pub enum Amount {
     /// As much as it can in this time.
     For(Duration),
-    /// The whole volume once, as the pattern says.
-    Once,
+    /// So many bytes, as the pattern says.
+    Bytes(u64),
 }
 
 /// What one run measured.
@@ -68,14 +68,20 @@ pub fn run(workload: &Workload, uri: &str, bytes: u64) -> Result<Measured, FioFa
         .arg(format!("--numjobs={}", workload.jobs))
         .arg(format!("--size={bytes}"));
     if workload.flush {
-        command.arg("--fdatasync=1");
+        command.arg("--fsync=1");
     }
-    if let Amount::For(time) = workload.amount {
-        command.args(["--time_based".to_owned(), format!("--runtime={}ms", time.as_millis())]);
+    match workload.amount {
+        Amount::For(time) => {
+            command.args(["--time_based".to_owned(), format!("--runtime={}ms", time.as_millis())]);
+        }
+        Amount::Bytes(bytes) => {
+            command.arg(format!("--io_size={bytes}"));
+        }
     }
     let output = command.output().map_err(|error| FioFailed(error.to_string()))?;
     if !output.status.success() {
-        return Err(FioFailed(String::from_utf8_lossy(&output.stderr).into_owned()));
+        let told = [output.stderr, output.stdout].concat();
+        return Err(FioFailed(String::from_utf8_lossy(&told).into_owned()));
     }
     measured(&output.stdout)
         .ok_or_else(|| FioFailed(format!("no result in {} bytes", output.stdout.len())))

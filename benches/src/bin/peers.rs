@@ -107,14 +107,14 @@ fn first_writes(arguments: &Arguments, ours: &Server, bytes: u64) -> Result<(), 
         let size = bytes.to_string();
         ours.command(&["volume", "create", &name, "--size", &size, "--thin", "pool"])?;
     }
-    let first = |flush| Workload {
+    let first = |flush, amount: u64| Workload {
         name: "first writes",
         pattern: "write:60k",
         block: "4k",
         depth: if flush { 1 } else { 32 },
         jobs: 1,
         flush,
-        amount: Amount::Once,
+        amount: Amount::Bytes(amount / 16),
     };
     let mut lines = vec![
         ["4 KiB per 64 KiB", "plain", "1 copy", "share", "16 copies", "share"]
@@ -128,7 +128,7 @@ fn first_writes(arguments: &Arguments, ours: &Server, bytes: u64) -> Result<(), 
         for _ in 0..arguments.rounds {
             for (results, copies) in results.iter_mut().zip([0, 1, 16]) {
                 establish(ours, copies)?;
-                results.push(fio::run(&first(flush), &ours.uri, amount)?.per_second);
+                results.push(fio::run(&first(flush, amount), &ours.uri, amount)?.per_second);
                 withdraw(ours)?;
             }
         }

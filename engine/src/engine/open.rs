@@ -291,5 +291,9 @@ pub(super) fn check_length(
     expected: u64,
 ) -> Result<(), OpenError> {
     let found = storage.length(object).map_err(|source| OpenError::Storage { object, source })?;
-    if found == Some(expected) { Ok(()) } else { Err(OpenError::Object { object, found, expected }) }
+    if found == Some(expected) {
+        Ok(())
+    } else {
+        Err(OpenError::Object { object, found, expected })
+    }
 }

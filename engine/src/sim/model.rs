@@ -109,18 +109,12 @@ struct Piece {
 
 impl Pair {
     pub(super) fn source_range(&self) -> ByteRange {
-        ByteRange {
-            start: self.source_start,
-            end: self.source_start + self.bytes,
-        }
+        ByteRange { start: self.source_start, end: self.source_start + self.bytes }
     }
 
     /// The extent on the target.
     pub fn target_range(&self) -> ByteRange {
-        ByteRange {
-            start: self.target_start,
-            end: self.target_start + self.bytes,
-        }
+        ByteRange { start: self.target_start, end: self.target_start + self.bytes }
     }
 
     fn shift(&self) -> i64 {
@@ -173,11 +167,7 @@ impl Model {
         certain: bool,
     ) {
         let now = self.tick();
-        let effect = if certain {
-            Effect::Certain
-        } else {
-            Effect::Possible
-        };
+        let effect = if certain { Effect::Certain } else { Effect::Possible };
         let horizon = self.horizon();
         if let Some(content) = self.volumes.get_mut(&volume) {
             content.prune(range, horizon);
@@ -245,17 +235,9 @@ impl Model {
         for pair in pairs {
             let image = self.images.len();
             let cut = self.cuts.len() - 1;
-            self.images.push(Image {
-                pair: *pair,
-                cut,
-                number,
-                state: ImageState::Pending,
-            });
+            self.images.push(Image { pair: *pair, cut, number, state: ImageState::Pending });
             images.push(image);
-            let value = Value::Image {
-                image,
-                shift: pair.shift(),
-            };
+            let value = Value::Image { image, shift: pair.shift() };
             if let Some(content) = self.volumes.get_mut(&pair.target) {
                 let version = Version::begun(number, value, Effect::Certain, low);
                 content.begin(pair.target_range(), Version { image: Some(image), ..version });
@@ -268,9 +250,7 @@ impl Model {
     pub fn end_establish(&mut self, images: &[usize]) {
         let now = self.tick();
         for index in images {
-            let Image {
-                pair, cut, number, ..
-            } = self.images[*index];
+            let Image { pair, cut, number, .. } = self.images[*index];
             let low = self.cuts[cut].low;
             self.cuts[cut].high = now;
             self.open.remove(&low);
@@ -289,9 +269,7 @@ impl Model {
     /// The establish that would have made these images was refused, or was found undone after a crash.
     pub fn retract_establish(&mut self, images: &[usize]) {
         for index in images {
-            let Image {
-                pair, cut, number, ..
-            } = self.images[*index];
+            let Image { pair, cut, number, .. } = self.images[*index];
             let low = self.cuts[cut].low;
             self.open.remove(&low);
             self.images[*index].state = ImageState::Refused;
@@ -402,10 +380,7 @@ impl Model {
             let number = self.numbers + 1;
             self.numbers = number;
             content.for_each(piece.range, |versions| {
-                let alive = versions
-                    .iter()
-                    .filter(|version| version.superseded == NEVER)
-                    .count();
+                let alive = versions.iter().filter(|version| version.superseded == NEVER).count();
                 if alive > 1 && piece.value != Value::Unknown {
                     for version in versions.iter_mut() {
                         version.superseded = version.superseded.min(now);
@@ -420,16 +395,10 @@ impl Model {
 
     /// What may stand at byte `at` of the volume, for a report.
     pub fn explain(&self, volume: u32, at: u64) -> String {
-        let range = ByteRange {
-            start: at,
-            end: at + 1,
-        };
+        let range = ByteRange { start: at, end: at + 1 };
         let mut text = String::new();
-        for (_, versions) in self
-            .volumes
-            .get(&volume)
-            .iter()
-            .flat_map(|content| content.spans(range))
+        for (_, versions) in
+            self.volumes.get(&volume).iter().flat_map(|content| content.spans(range))
         {
             for version in versions {
                 let _ = write!(text, "\n    {version:?}");
@@ -442,15 +411,10 @@ impl Model {
     }
 
     fn explain_image(&self, image: usize, at: u64) -> String {
-        let range = ByteRange {
-            start: at,
-            end: at + 1,
-        };
+        let range = ByteRange { start: at, end: at + 1 };
         let mut text = format!(" T0 {:?}", self.cuts[self.images[image].cut]);
-        for (_, versions) in self
-            .image_content(image)
-            .iter()
-            .flat_map(|content| content.spans(range))
+        for (_, versions) in
+            self.image_content(image).iter().flat_map(|content| content.spans(range))
         {
             for version in versions {
                 let _ = write!(text, "\n        {version:?}");
@@ -485,29 +449,14 @@ impl Model {
         let Some(content) = self.volumes.get(&volume) else {
             return Ok(pieces);
         };
-        let Err(at) = self.resolve(
-            content,
-            start,
-            bytes,
-            Judge {
-                view,
-                cut: None,
-                depth: 0,
-            },
-            &mut pieces,
-        ) else {
+        let Err(at) =
+            self.resolve(content, start, bytes, Judge { view, cut: None, depth: 0 }, &mut pieces)
+        else {
             return Ok(pieces);
         };
         let found = pattern::describe(
             at,
-            slice(
-                bytes,
-                start,
-                ByteRange {
-                    start: at,
-                    end: start + bytes.len() as u64,
-                },
-            ),
+            slice(bytes, start, ByteRange { start: at, end: start + bytes.len() as u64 }),
         );
         Err(format!(
             "volume {volume}, byte {at:#x}: found {found}; {view:?} admits of{}",
@@ -524,10 +473,7 @@ impl Model {
         judge: Judge,
         out: &mut Vec<Piece>,
     ) -> Result<(), u64> {
-        let range = ByteRange {
-            start,
-            end: start + bytes.len() as u64,
-        };
+        let range = ByteRange { start, end: start + bytes.len() as u64 };
         for (part, versions) in content.spans(range) {
             let found = slice(bytes, start, part);
             if self.resolve_part(versions, part, found, judge, out) {
@@ -555,14 +501,9 @@ impl Model {
         judge: Judge,
         out: &mut Vec<Piece>,
     ) -> bool {
-        let admitted = versions
-            .iter()
-            .rev()
-            .filter(|version| judge.admits(version));
+        let admitted = versions.iter().rev().filter(|version| judge.admits(version));
         for version in admitted.clone() {
-            let seen = judge
-                .cut
-                .map(|(cut, _)| (cut, version.invoked, version.superseded));
+            let seen = judge.cut.map(|(cut, _)| (cut, version.invoked, version.superseded));
             let same = match version.value {
                 Value::Zero => pattern::is_zero(bytes),
                 Value::Data { write, shift } => {
@@ -579,25 +520,13 @@ impl Model {
             if same {
                 // Zeroes look alike, whoever wrote them: they tell nothing of an instant.
                 let seen = seen.filter(|_| version.value != Value::Zero);
-                out.push(Piece {
-                    range,
-                    value: version.value,
-                    image: version.image,
-                    seen,
-                });
+                out.push(Piece { range, value: version.value, image: version.image, seen });
                 return true;
             }
         }
-        let unknown = admitted
-            .clone()
-            .any(|version| version.value == Value::Unknown);
+        let unknown = admitted.clone().any(|version| version.value == Value::Unknown);
         if unknown {
-            out.push(Piece {
-                range,
-                value: Value::Unknown,
-                image: None,
-                seen: None,
-            });
+            out.push(Piece { range, value: Value::Unknown, image: None, seen: None });
         }
         unknown
     }
@@ -620,11 +549,7 @@ impl Model {
         };
         let before = out.len();
         let cut = self.images[image].cut;
-        let judge = Judge {
-            cut: Some((cut, self.cuts[cut])),
-            depth: judge.depth + 1,
-            ..judge
-        };
+        let judge = Judge { cut: Some((cut, self.cuts[cut])), depth: judge.depth + 1, ..judge };
         let start = range.start.wrapping_add_signed(shift);
         if self.resolve(content, start, bytes, judge, out).is_err() {
             out.truncate(before);
@@ -678,8 +603,10 @@ fn merge(pieces: Vec<Piece>) -> Vec<Piece> {
     let mut merged: Vec<Piece> = Vec::new();
     for piece in pieces {
         match merged.last_mut() {
-            Some(last) if last.range.end == piece.range.start
-                && (last.value, last.image) == (piece.value, piece.image) => {
+            Some(last)
+                if last.range.end == piece.range.start
+                    && (last.value, last.image) == (piece.value, piece.image) =>
+            {
                 last.range.end = piece.range.end;
             }
             _ => merged.push(piece),
@@ -692,10 +619,7 @@ fn merge(pieces: Vec<Piece>) -> Vec<Piece> {
 mod tests {
     use super::*;
 
-    const WHOLE: ByteRange = ByteRange {
-        start: 0,
-        end: 4096,
-    };
+    const WHOLE: ByteRange = ByteRange { start: 0, end: 4096 };
 
     /// A model with volumes 1 and 2 of 64 KiB and one write, answered, in the first block of volume 1.
     fn written(model: &mut Model) -> u32 {
@@ -706,16 +630,7 @@ mod tests {
 
     fn write(model: &mut Model) -> u32 {
         let number = model.next_number();
-        model.begin_write(
-            1,
-            WHOLE,
-            number,
-            Value::Data {
-                write: number,
-                shift: 0,
-            },
-            true,
-        );
+        model.begin_write(1, WHOLE, number, Value::Data { write: number, shift: 0 }, true);
         model.end_write(1, WHOLE, number, false);
         number
     }
@@ -727,13 +642,7 @@ mod tests {
     }
 
     fn establish(model: &mut Model) -> Vec<usize> {
-        let pair = Pair {
-            source: 1,
-            target: 2,
-            source_start: 0,
-            target_start: 0,
-            bytes: 65_536,
-        };
+        let pair = Pair { source: 1, target: 2, source_start: 0, target_start: 0, bytes: 65_536 };
         let (_, images) = model.begin_establish(&[pair]);
         model.end_establish(&images);
         images
@@ -758,18 +667,8 @@ mod tests {
         model.flushed(1, since);
         let new = write(&mut model);
         model.crash();
-        assert!(
-            model
-                .clone()
-                .settle(1, 0, &data(old), View::AfterPowerCut)
-                .is_ok()
-        );
-        assert!(
-            model
-                .clone()
-                .settle(1, 0, &data(new), View::AfterPowerCut)
-                .is_ok()
-        );
+        assert!(model.clone().settle(1, 0, &data(old), View::AfterPowerCut).is_ok());
+        assert!(model.clone().settle(1, 0, &data(new), View::AfterPowerCut).is_ok());
         assert!(model.settle(1, 0, &[0; 4096], View::AfterPowerCut).is_err());
         let mixed = [&data(old)[..700], &data(new)[700..]].concat();
         assert!(
@@ -798,16 +697,8 @@ mod tests {
         durable.image_is_durable(image);
         for (model, admitted) in [(&mut model, true), (&mut durable, false)] {
             model.crash();
-            assert!(
-                model
-                    .clone()
-                    .settle(2, 0, &data(old), View::AfterPowerCut)
-                    .is_ok()
-            );
-            assert_eq!(
-                model.settle(2, 0, &[0; 4096], View::AfterPowerCut).is_ok(),
-                admitted
-            );
+            assert!(model.clone().settle(2, 0, &data(old), View::AfterPowerCut).is_ok());
+            assert_eq!(model.settle(2, 0, &[0; 4096], View::AfterPowerCut).is_ok(), admitted);
         }
     }
 
@@ -815,40 +706,17 @@ mod tests {
     fn two_reads_of_an_image_agree_on_its_instant() {
         let mut model = Model::default();
         let first = written(&mut model);
-        let pair = Pair {
-            source: 1,
-            target: 2,
-            source_start: 0,
-            target_start: 0,
-            bytes: 65_536,
-        };
+        let pair = Pair { source: 1, target: 2, source_start: 0, target_start: 0, bytes: 65_536 };
         let (_, images) = model.begin_establish(&[pair]);
         let second = write(&mut model);
         let third = write(&mut model);
         model.end_establish(&images);
         let since = model.begin_read();
         for any in [first, second, third] {
-            assert!(
-                model
-                    .clone()
-                    .judge(2, 512, &data(any)[512..], View::Live(since))
-                    .is_ok()
-            );
+            assert!(model.clone().judge(2, 512, &data(any)[512..], View::Live(since)).is_ok());
         }
-        assert!(
-            model
-                .judge(2, 0, &data(third)[..512], View::Live(since))
-                .is_ok()
-        );
-        assert!(
-            model
-                .judge(2, 512, &data(second)[512..], View::Live(since))
-                .is_ok()
-        );
-        assert!(
-            model
-                .judge(2, 512, &data(first)[512..], View::Live(since))
-                .is_err()
-        );
+        assert!(model.judge(2, 0, &data(third)[..512], View::Live(since)).is_ok());
+        assert!(model.judge(2, 512, &data(second)[512..], View::Live(since)).is_ok());
+        assert!(model.judge(2, 512, &data(first)[512..], View::Live(since)).is_err());
     }
 }

@@ -234,12 +234,7 @@ impl State {
     }
 
     /// Frees the slots and credits of a thin volume's tracks.
-    fn clear_thin(
-        &mut self,
-        id: VolumeId,
-        tracks: std::ops::Range<u32>,
-        effects: &mut Effects,
-    ) {
+    fn clear_thin(&mut self, id: VolumeId, tracks: std::ops::Range<u32>, effects: &mut Effects) {
         let Some(volume) = self.volumes.get_mut(&id) else {
             return;
         };
