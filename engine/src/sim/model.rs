@@ -287,7 +287,7 @@ impl Model {
         };
         if leaves == Leaves::Zeroes {
             let version = Version::begun(number, Value::Zero, Effect::Certain, now);
-            target.begin(pair.target_range(), version);
+            target.begin(pair.target_range(), Version { image: Some(image), ..version });
             return;
         }
         target.for_each(pair.target_range(), |versions| {
@@ -307,10 +307,17 @@ impl Model {
         }
     }
 
-    /// The withdraw did not touch this image.
+    /// The withdraw did not touch this image, though perhaps others.
     pub fn retract_withdraw(&mut self, image: usize, number: u32) {
         let pair = self.images[image].pair;
-        self.retract_write(pair.target, pair.target_range(), number);
+        if let Some(target) = self.volumes.get_mut(&pair.target) {
+            target.for_each(pair.target_range(), |versions| {
+                let own = |version: &Version| {
+                    version.number == number && version.image == Some(image)
+                };
+                versions.retain(|version| !own(version));
+            });
+        }
     }
 
     /// Nothing is known of these bytes any more (target of a failed relationship).
