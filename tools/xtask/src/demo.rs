@@ -215,7 +215,7 @@ impl Demo {
             different == 0,
         )?;
         let copied = number(&self.volume("full")?, "allocated_bytes")?;
-        self.report.measure("copied in the background, under load", speed(copied, took));
+        self.report.measure("allocated by the background copy, under load", speed(copied, took));
         Ok(())
     }
 
@@ -322,7 +322,7 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// Bytes in a time, with the rate; holes cost nothing and are not among the bytes.
+/// Bytes in a time, with the rate.
 fn speed(bytes: u64, time: Duration) -> String {
     let rate = u128::from(bytes) * 1000 / time.as_millis().max(1);
     let rate = u64::try_from(rate).unwrap_or(u64::MAX);

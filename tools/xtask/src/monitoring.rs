@@ -21,6 +21,7 @@ const UNIT: &str = "deploy/systemd/flashtrackd.service";
 const SCRAPE: &str = "deploy/prometheus/prometheus.yml";
 const ALERTS: &str = "deploy/prometheus/alerts.yml";
 const DASHBOARD: &str = "deploy/grafana/flashtrack.json";
+const RUNBOOK: &str = "deploy/RUNBOOK.md";
 const CONFIGURATION: &str = "deploy/flashtrackd.toml";
 /// The table of all metrics.
 const FAMILIES: &str = "nbd-server/src/metrics/families.rs";
@@ -40,7 +41,7 @@ pub(crate) fn run() -> Outcome {
 fn in_folder(folder: &Path) -> Outcome {
     unit_is_accepted(folder)?;
     process::visible(Command::new("promtool").args(["check", "config", SCRAPE]))?;
-    for file in [ALERTS, DASHBOARD] {
+    for file in [ALERTS, DASHBOARD, RUNBOOK] {
         metrics_exist(file)?;
     }
     server::build()?;

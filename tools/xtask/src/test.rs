@@ -28,6 +28,9 @@ pub(crate) struct Options {
     /// Leave out the kernel run, the kill loop and most seeds
     #[arg(long)]
     quick: bool,
+    /// Run only this step
+    #[arg(long, value_name = "NAME", conflicts_with = "quick")]
+    step: Option<String>,
 }
 
 struct Step {
@@ -55,8 +58,8 @@ const FULL: &[Step] = &[
 /// # Errors
 /// A step failed; it has been printed.
 pub(crate) fn run(options: &Options) -> Outcome {
+    let steps = chosen(options)?;
     install(options)?;
-    let steps = ALWAYS.iter().chain(if options.quick { QUICK } else { FULL });
     let mut tally = Tally::default();
     let mut table: Vec<(&str, bool, Duration)> = Vec::new();
     for step in steps {
@@ -76,11 +79,25 @@ pub(crate) fn run(options: &Options) -> Outcome {
     if options.quick {
         println!("Left out (--quick): kernel run, kill -9, all but {SEEDS_QUICK} seeds");
     }
+    if let Some(step) = &options.step {
+        println!("Left out (--step): all but {step}");
+    }
     if tally.ignored > 0 {
         println!("Ignored tests: {}", tally.ignored);
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if table.iter().all(|(_, passed, _)| *passed) { Ok(()) } else { Err(TaskError::Reported) }
+}
+
+/// The steps that `options` ask for.
+fn chosen(options: &Options) -> Outcome<Vec<&'static Step>> {
+    let more = if options.quick { QUICK } else { FULL };
+    let mut steps: Vec<&Step> = ALWAYS.iter().chain(more).collect();
+    let Some(only) = &options.step else { return Ok(steps) };
+    let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+    let unknown = format!("no step `{only}`; there are: {}", names.join(", "));
+    steps.retain(|step| step.name == only);
+    if steps.is_empty() { Err(TaskError::Unexpected(unknown)) } else { Ok(steps) }
 }
 
 fn install(options: &Options) -> Outcome {
@@ -136,9 +153,9 @@ fn simulator(seeds: u32, tally: &mut Tally) -> Outcome {
 fn kills(tally: &mut Tally) -> Outcome {
     println!("{KILLS} kills under load (FLASHTRACK_KILLS={KILLS})");
     let mut command = Command::new("cargo");
-    command.args(["test", "--release", "--package=flashtrack-nbd-server"]);
-    command.args(["--test=kill_and_restart"]).env("FLASHTRACK_KILLS", KILLS.to_string());
-    counted(&mut command, tally)
+    // The same profile, packages and features as in `tests`: nothing is built anew.
+    command.args(["test", "--workspace", "--all-features", "--test=kill_and_restart"]);
+    counted(command.env("FLASHTRACK_KILLS", KILLS.to_string()), tally)
 }
 
 fn counted(command: &mut Command, tally: &mut Tally) -> Outcome {
