@@ -89,6 +89,8 @@ pub struct World {
     pub(super) faults_at_open: u64,
     /// Faults that had struck when the power last went.
     pub(super) faults_at_power_cut: u64,
+    /// Commands that were refused after a failed sync: done or not, as the next opening tells.
+    pub(super) doubted: Vec<Commanded>,
     /// The report that `inspect` waits for.
     pub(super) inspected: Option<Report>,
     pub(super) summary: Summary,
@@ -145,6 +147,7 @@ impl World {
             shutting_down: false,
             faults_at_open: 0,
             faults_at_power_cut: 0,
+            doubted: Vec::new(),
             inspected: None,
             summary: Summary::default(),
             workload,
