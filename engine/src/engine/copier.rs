@@ -163,6 +163,20 @@ impl Engine {
         }
     }
 
+    /// Relationships fail, their record is on its way: a destage batch that waits for their tracks goes on.
+    /// It writes no home before that record is durable (D1).
+    pub(super) fn copies_given_up(&mut self, ids: &[RelationshipId]) {
+        for id in ids {
+            let Some(copy) = self.copier.copies.get_mut(id) else {
+                continue;
+            };
+            copy.stopped = true;
+            for (_, barrier) in std::mem::take(&mut copy.waiters) {
+                self.release(barrier, Ok(()));
+            }
+        }
+    }
+
     /// Relationships have ended or failed: nobody waits for their tracks any more.
     pub(super) fn copies_gone(&mut self, ids: &[RelationshipId]) {
         for id in ids {

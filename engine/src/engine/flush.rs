@@ -130,6 +130,7 @@ impl Engine {
         }
         if !ids.is_empty() {
             self.append(Record::Failed { ids: ids.clone() }, None);
+            self.copies_given_up(&ids);
         }
         ids
     }

@@ -286,6 +286,15 @@ impl Engine {
         }
     }
 
+    /// After a failed sync of the journal: whoever waits for a record is told that it may be lost.
+    pub(super) fn fail_undurable(&mut self) {
+        for next in std::mem::take(&mut self.journaling.records) {
+            if let Some(barrier) = next.barrier {
+                self.release(barrier, Err(crate::request::RequestError::FailStop));
+            }
+        }
+    }
+
     /// Applies what had to wait for the batch under way.
     pub(super) fn apply_deferred(&mut self) {
         while self.destager.is_idle() {

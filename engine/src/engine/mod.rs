@@ -295,6 +295,7 @@ impl Engine {
             self.finish(write.finish, Err(RequestError::FailStop));
         }
         self.fail_unwritten();
+        self.fail_undurable();
     }
 
     fn step_shutdown(&mut self) {

@@ -74,7 +74,7 @@ impl World {
         }
         self.model.crash();
         self.open()?;
-        self.reconcile(BTreeMap::new())?;
+        self.reconcile(Vec::new())?;
         self.compare_all()
     }
 
@@ -102,7 +102,9 @@ impl World {
 
     fn crash(&mut self, power_cut: bool) -> Result<(), String> {
         self.asked.clear();
-        let interrupted = std::mem::take(&mut self.commanded);
+        let mut interrupted: Vec<Commanded> =
+            std::mem::take(&mut self.commanded).into_values().collect();
+        interrupted.append(&mut self.doubted);
         self.model.crash();
         if power_cut {
             self.disk.cut_power();
@@ -162,8 +164,7 @@ impl World {
     }
 
     /// Compares what exists with what was promised, and learns how interrupted commands ended.
-    fn reconcile(&mut self, interrupted: BTreeMap<CommandId, Commanded>) -> Result<(), String> {
-        let interrupted: Vec<Commanded> = interrupted.into_values().collect();
+    fn reconcile(&mut self, interrupted: Vec<Commanded>) -> Result<(), String> {
         if let Report::Pools(pools) = self.inspect(Command::PoolList {})? {
             self.reconcile_pools(&pools, &interrupted)?;
         }

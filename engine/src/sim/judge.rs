@@ -487,6 +487,11 @@ impl World {
         if wrong && !stopped && self.disk.faults_struck() == 0 {
             return Err(format!("refused: {refusal} ({:?})", refusal.kind));
         }
+        if refusal.kind == RefusalKind::FailStop {
+            // Its record may be on the disk all the same: the next opening tells.
+            self.doubted.push(commanded);
+            return Ok(());
+        }
         match commanded {
             Commanded::VolumeDelete { volume, .. } => {
                 if let Some(known) = self.directory.volumes.get_mut(&volume) {
