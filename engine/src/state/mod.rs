@@ -172,7 +172,7 @@ impl State {
         postcard::to_allocvec(self).expect("encoding into memory does not fail")
     }
 
-    /// Reads a checkpoint's state back. The indexes are not yet built: see [`State::rebuild`].
+    /// Reads a checkpoint's state back. The indexes are not yet built: see [`State::rebuild_indexes`].
     ///
     /// # Errors
     /// The bytes are no state.
