@@ -26,6 +26,11 @@ impl Engine {
         self.state.volume_named(name).map(|(id, volume)| info(id, volume))
     }
 
+    /// True when no relationship touches the volume.
+    pub fn is_simplex(&self, id: VolumeId) -> bool {
+        self.state.volumes.get(&id).is_some_and(Volume::is_simplex)
+    }
+
     /// The report of a command that only looks; none for others.
     pub(super) fn look(&self, command: &Command) -> Result<Option<Report>, Refusal> {
         Ok(Some(match command {
