@@ -215,7 +215,7 @@ impl Engine {
         let oldest_unwritten = self.journaling.unwritten.front().map(super::write::Unwritten::seq);
         let oldest =
             self.stage.oldest().map(|frame| frame.seq).into_iter().chain(oldest_unwritten).min();
-        let failed = self.fail_stop.is_some();
+        let failed = self.fail_stop.is_some() || (oldest.is_some() && self.has_failed_pool());
         for (seq, id) in std::mem::take(&mut self.drains) {
             if failed {
                 self.answer(id, Err(refuse(RefusalKind::FailStop, "the store takes no writes")));

@@ -111,7 +111,11 @@ impl Engine {
     /// Begins a batch when it is time for one.
     pub(super) fn step_destage(&mut self) {
         self.apply_deferred();
-        let may = !self.destager.hold && self.fail_stop.is_none() && self.has_record_room();
+        let in_vain = self.shutdown != super::Shutdown::No && self.has_failed_pool();
+        let may = !self.destager.hold
+            && self.fail_stop.is_none()
+            && self.has_record_room()
+            && !in_vain;
         if !self.destager.is_idle() || !may {
             return;
         }
@@ -255,6 +259,9 @@ impl Engine {
                 }
             }
             _ => self.stop_writes("writing staged data home failed"),
+        }
+        if self.has_failed_pool() && !self.waiting.is_empty() {
+            self.stop_writes("the journal is full of writes to a pool that failed");
         }
         self.destager.retry_at_us = self.now.monotonic_us + RETRY_US;
         self.apply_deferred();

@@ -298,18 +298,23 @@ impl Engine {
         self.fail_undurable();
     }
 
+    /// True when what is staged for a pool cannot go there until the store is reopened (rule O9).
+    fn has_failed_pool(&self) -> bool {
+        self.state.pools.values().any(|pool| pool.failed)
+    }
+
     fn step_shutdown(&mut self) {
         match self.shutdown {
             Shutdown::No | Shutdown::Done => {}
             _ if self.fail_stop.is_some() => {
-                if self.pending.is_empty() {
+                if self.pending.is_empty() && self.opened.is_empty() && !self.sync_wanted {
                     self.shutdown = Shutdown::Done;
                 }
             }
             Shutdown::Draining => {
                 let idle = self.waiting.is_empty()
                     && self.active.is_none()
-                    && self.stage.oldest().is_none()
+                    && (self.stage.oldest().is_none() || self.has_failed_pool())
                     && self.journaling.is_quiet()
                     && self.destager.is_idle()
                     && self.copier.is_idle()

@@ -527,7 +527,10 @@ impl Model {
             if same {
                 // Zeroes look alike, whoever wrote them: they tell nothing of an instant.
                 let seen = seen.filter(|_| version.value != Value::Zero);
-                out.push(Piece { range, value: version.value, image: version.image, seen });
+                // Zeroes may be the host's or the image's: then they count as the image's.
+                let shown = versions.iter().rev().find_map(|version| version.image);
+                let image = version.image.or(shown.filter(|_| version.value == Value::Zero));
+                out.push(Piece { range, value: version.value, image, seen });
                 return true;
             }
         }
