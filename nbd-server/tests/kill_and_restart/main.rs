@@ -10,8 +10,12 @@
 //! `FLASHTRACK_KILLS` says how often (2 when it is not set). The moments are random: a failure names the
 //! block, its range and the copy.
 
+#[path = "../common/commands.rs"]
+mod commands;
 mod history;
+#[path = "../common/process.rs"]
 mod process;
+#[path = "../common/random.rs"]
 mod random;
 mod writers;
 
@@ -20,9 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use flashtrack_engine::admin::{
-    Command, CopyMode, CopySelector, CopyState, EstablishSpec, PairSpec, Report, VolumeSpec,
-};
+use flashtrack_engine::admin::{Command, CopySelector, CopyState, Report};
 
 use crate::history::{Bounds, History, VOLUME_BYTES};
 use crate::process::Server;
@@ -68,20 +70,10 @@ fn what_was_flushed_and_all_sixteen_copies_survive_kill_9_under_load() {
 }
 
 fn make_volumes(server: &Server) {
-    server.command(&Command::PoolCreate { name: POOL.to_owned(), capacity_bytes: POOL_BYTES });
-    let volume = |name: String, thin: Option<&str>| {
-        Command::VolumeCreate(VolumeSpec {
-            name,
-            size_bytes: Some(VOLUME_BYTES),
-            cylinders: None,
-            volume_type: flashtrack_engine::geometry::VolumeType::default(),
-            device: None,
-            thin: thin.map(str::to_owned),
-        })
-    };
-    server.command(&volume(SOURCE.to_owned(), None));
+    server.command(&commands::pool(POOL, POOL_BYTES));
+    server.command(&commands::full(SOURCE, VOLUME_BYTES));
     for number in 0..COPIES {
-        server.command(&volume(format!("copy{number}"), Some(POOL)));
+        server.command(&commands::thin(&format!("copy{number}"), VOLUME_BYTES, POOL));
     }
 }
 
@@ -119,15 +111,7 @@ fn write_and_take_copies(
 }
 
 fn establish(server: &Server, target: &str) {
-    server.command(&Command::CopyEstablish(EstablishSpec {
-        pairs: vec![PairSpec {
-            source: SOURCE.to_owned(),
-            target: target.to_owned(),
-            extents: vec![],
-        }],
-        mode: CopyMode::Nocopy,
-        space_efficient: true,
-    }));
+    server.command(&commands::nocopy(SOURCE, target));
 }
 
 fn look_at_everything(server: &Server, history: &History, taken: &mut [Taken]) {

@@ -1,5 +1,7 @@
 //! The server's process: started, killed, asked; and clients of its exports.
 
+#![allow(dead_code, reason = "each test uses its part of the module")]
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,13 +14,13 @@ use std::time::{Duration, Instant};
 use flashtrack_engine::admin::{Command, Refusal, Report};
 use nbd::client::{NbdClient, handshake};
 
-use crate::history::{BLOCK_BYTES, BLOCKS};
-
 /// A connection to an export.
 pub(crate) type Client = NbdClient<UnixStream>;
 
 /// Requests, recovery and draining take less, or something hangs.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// Name of the store within the folder of a test.
+pub(crate) const STORE: &str = "store";
 
 /// A running `flashtrackd`.
 pub(crate) struct Server {
@@ -26,26 +28,35 @@ pub(crate) struct Server {
     folder: PathBuf,
 }
 
+fn flashtrackd(folder: &Path) -> Program {
+    let mut program = Program::new(env!("CARGO_BIN_EXE_flashtrackd"));
+    program
+        .current_dir(folder)
+        .args(["--store", STORE, "--control", "control", "--unix", "nbd"])
+        .args(["--listen", "none", "--metrics", "none"])
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null());
+    program
+}
+
+/// Starts a server that cannot: gives its exit code and what it says.
+pub(crate) fn refused_start(folder: &Path) -> (Option<i32>, String) {
+    let output = flashtrackd(folder).output().expect("flashtrackd was built with this test");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
 impl Server {
-    /// Starts it on the store in `folder` and waits until it serves.
+    /// Starts it on the store in `folder`, a new one with a small journal, and waits until it serves.
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &["--journal-size", "64M"])
+    }
+
+    /// The same with other options.
+    pub(crate) fn start_with(folder: &Path, options: &[&str]) -> Self {
         let log = folder.join("log");
         let errors = File::options().create(true).append(true).open(&log);
-        let mut child = Program::new(env!("CARGO_BIN_EXE_flashtrackd"))
-            .current_dir(folder)
-            .args(["--store", "store", "--journal-size", "64M"])
-            .args([
-                "--control",
-                "control",
-                "--unix",
-                "nbd",
-                "--listen",
-                "none",
-                "--metrics",
-                "none",
-            ])
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
+        let mut child = flashtrackd(folder)
+            .args(options)
             .stdout(Stdio::piped())
             .stderr(errors.expect("the log can be written"))
             .spawn()
@@ -65,9 +76,20 @@ impl Server {
         server
     }
 
+    /// Number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.lock().expect("no holder panics").id()
+    }
+
     /// SIGKILL, at once.
     pub(crate) fn kill(&self) {
         self.child.lock().expect("no holder panics").kill().expect("flashtrackd runs");
+    }
+
+    /// SIGKILL, and none is started in its place.
+    pub(crate) fn end_by_kill(self) {
+        self.kill();
+        self.wait();
     }
 
     /// The server that is started after this one, which was killed, has gone.
@@ -78,7 +100,7 @@ impl Server {
 
     /// The server that is started after this one has drained on SIGTERM and exited with 0.
     pub(crate) fn stopped(self) -> Self {
-        let id = self.child.lock().expect("no holder panics").id().to_string();
+        let id = self.id().to_string();
         let mut kill = Program::new("sh");
         let asked = kill.args(["-c", "kill -TERM \"$1\"", "sh", &id]).status();
         assert!(asked.is_ok_and(|status| status.success()), "flashtrackd can be asked to end");
@@ -100,13 +122,20 @@ impl Server {
 
     /// Has a command carried out.
     pub(crate) fn command(&self, command: &Command) -> Report {
+        match self.try_command(command) {
+            Ok(report) => report,
+            Err(refusal) => panic!("{command:?}: {refusal:?}"),
+        }
+    }
+
+    /// Has a command carried out, or refused.
+    pub(crate) fn try_command(&self, command: &Command) -> Result<Report, Refusal> {
         let body = serde_json::to_string(command).expect("commands have a JSON form");
         let (status, answer) = self.post("/v1/command", &body);
         if status == 200 {
-            return serde_json::from_str(&answer).expect("reports have a JSON form");
+            return Ok(serde_json::from_str(&answer).expect("reports have a JSON form"));
         }
-        let refusal: Result<Refusal, _> = serde_json::from_str(&answer);
-        panic!("{command:?}: {status} {refusal:?}");
+        Err(serde_json::from_str(&answer).expect("refusals have a JSON form"))
     }
 
     fn post(&self, path: &str, body: &str) -> (u16, String) {
@@ -133,7 +162,10 @@ impl Server {
 
     /// The whole content of `volume`.
     pub(crate) fn image(&self, volume: &str) -> Vec<u8> {
-        let mut image = vec![0; BLOCKS * BLOCK_BYTES];
+        let show = self.command(&Command::VolumeShow { name: volume.to_owned() });
+        let Report::Volumes(volumes) = show else { panic!("no volume: {show:?}") };
+        let bytes = usize::try_from(volumes[0].size_bytes).expect("it fits memory");
+        let mut image = vec![0; bytes];
         let mut client = self.connect(volume);
         for part in image.chunks_mut(1 << 20) {
             client.read_exact(part).expect("the volume can be read");
@@ -141,7 +173,8 @@ impl Server {
         image
     }
 
-    fn socket(&self, name: &str) -> UnixStream {
+    /// A new connection to the socket of that name, `control` or `nbd`.
+    pub(crate) fn socket(&self, name: &str) -> UnixStream {
         let stream = UnixStream::connect(self.folder.join(name)).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
         stream

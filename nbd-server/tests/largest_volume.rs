@@ -1,0 +1,81 @@
+//! The largest volume there is, copied in an instant by a real server: time, memory and space.
+
+#[path = "common/commands.rs"]
+mod commands;
+#[path = "common/process.rs"]
+mod process;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use flashtrack_engine::admin::RefusalKind;
+
+use crate::process::{STORE, Server};
+
+const LARGEST: u64 = 15 << 40;
+const ESTABLISHES: usize = 100;
+/// Asked of a release build; the others only print.
+const MEDIAN_MAX: Duration = Duration::from_millis(5);
+const MEMORY_KIB_MAX: u64 = 100 << 10;
+/// What a fresh store may take beside its journal.
+const FRESH_BYTES_MAX: u64 = 4 << 20;
+/// Segments that a fresh journal has at most.
+const FRESH_JOURNAL_BYTES_MAX: u64 = 4 * (16 << 20);
+
+#[test]
+fn fifteen_tebibytes_are_copied_in_an_instant_and_take_next_to_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let server = Server::start_with(folder.path(), &[]);
+    let refusal = server.try_command(&commands::full("larger", LARGEST + 1));
+    let refusal = refusal.expect_err("no volume is larger than the largest");
+    assert_eq!(refusal.kind, RefusalKind::Invalid);
+    assert!(refusal.message.contains(&format!("{LARGEST} bytes (15 TiB)")), "{refusal}");
+
+    server.command(&commands::pool("pool", 1 << 30));
+    server.command(&commands::full("source", LARGEST));
+    server.command(&commands::thin("target", LARGEST, "pool"));
+    let store = folder.path().join(STORE);
+    let journal = allocated_bytes(&store.join("journal"));
+    let beside = allocated_bytes(&store) - journal;
+    println!("a fresh store: {beside} bytes, and {journal} of journal");
+    assert!(beside <= FRESH_BYTES_MAX, "{beside} bytes beside the journal");
+    assert!(journal <= FRESH_JOURNAL_BYTES_MAX, "{journal} bytes of journal");
+
+    let mut times: Vec<Duration> = (0..ESTABLISHES)
+        .map(|_| {
+            let asked = Instant::now();
+            server.command(&commands::nocopy("source", "target"));
+            let took = asked.elapsed();
+            server.command(&commands::withdraw("target"));
+            took
+        })
+        .collect();
+    times.sort_unstable();
+    let (median, largest) = (times[ESTABLISHES / 2], times[ESTABLISHES - 1]);
+    let memory = peak_memory_kib(&server);
+    println!("establish of 15 TiB: median {median:?}, largest {largest:?}; VmHWM {memory} KiB");
+    assert!(cfg!(debug_assertions) || median < MEDIAN_MAX, "median {median:?}");
+    assert!(memory < MEMORY_KIB_MAX, "{memory} KiB");
+}
+
+/// Bytes that a file, or a folder and all in it, takes of the file system: what `du` tells.
+fn allocated_bytes(path: &Path) -> u64 {
+    let metadata = path.symlink_metadata().expect("it is there");
+    let mut bytes = metadata.blocks() * 512;
+    if metadata.is_dir() {
+        for entry in path.read_dir().expect("a readable folder") {
+            bytes += allocated_bytes(&entry.expect("a readable folder").path());
+        }
+    }
+    bytes
+}
+
+/// The most memory that the server had at any time.
+fn peak_memory_kib(server: &Server) -> u64 {
+    let path = format!("/proc/{}/status", server.id());
+    let status = std::fs::read_to_string(path).expect("the server runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.trim().parse().ok()).expect("a number of KiB")
+}
