@@ -112,10 +112,8 @@ impl Engine {
     pub(super) fn step_destage(&mut self) {
         self.apply_deferred();
         let in_vain = self.shutdown != super::Shutdown::No && self.has_failed_pool();
-        let may = !self.destager.hold
-            && self.fail_stop.is_none()
-            && self.has_record_room()
-            && !in_vain;
+        let may =
+            !self.destager.hold && self.fail_stop.is_none() && self.has_record_room() && !in_vain;
         if !self.destager.is_idle() || !may {
             return;
         }

@@ -312,9 +312,8 @@ impl Model {
         let pair = self.images[image].pair;
         if let Some(target) = self.volumes.get_mut(&pair.target) {
             target.for_each(pair.target_range(), |versions| {
-                let own = |version: &Version| {
-                    version.number == number && version.image == Some(image)
-                };
+                let own =
+                    |version: &Version| version.number == number && version.image == Some(image);
                 versions.retain(|version| !own(version));
             });
         }
