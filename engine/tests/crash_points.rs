@@ -303,8 +303,7 @@ impl Script {
         for (name, content) in found {
             let kept = match &self.promises[name] {
                 Promise::WhileRelated(_) if after.engine.is_simplex(self.ids[name]) => Ok(()),
-                Promise::WhileRelated(blocks) => admits(blocks, content),
-                Promise::Blocks(blocks) => admits(blocks, content),
+                Promise::WhileRelated(blocks) | Promise::Blocks(blocks) => admits(blocks, content),
                 Promise::Either(old, new) => admits(old, content).or_else(|_| admits(new, content)),
             };
             kept.map_err(|broken| format!("volume {name}, {broken}"))?;

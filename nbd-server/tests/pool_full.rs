@@ -30,7 +30,7 @@ fn server(folder: &Path) -> (Server, Vec<u8>) {
         server.command(&commands::thin(thin, bytes, "pool"));
     }
     let content: Vec<u8> =
-        (0..VOLUME_BYTES).map(|at| u8::try_from(at % 251 + 1).unwrap()).collect();
+        (0..VOLUME_BYTES).map(|at| u8::try_from(at % 251 + 1).expect("at most 251")).collect();
     server.connect("source").write_all(&content).expect("the source takes it");
     write_blocks(&mut server.connect("own"), 7..8, 0x77).expect("the pool has room");
     (server, content)

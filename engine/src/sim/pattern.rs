@@ -110,7 +110,7 @@ mod tests {
         fill(77, 1_000_003, &mut bytes);
         assert!(matches(77, 1_000_003, &bytes));
         assert!(matches(77, 1_000_013, &bytes[10..]));
-        assert!((0..20).all(|length| matches(77, 1_000_004, &bytes[1..1 + length])));
+        assert!((0..20).all(|length| matches(77, 1_000_004, &bytes[1..=length])));
         assert!(!matches(78, 1_000_003, &bytes));
         assert!(!matches(77, 1_000_011, &bytes));
         assert_eq!(describe(1_000_003, &bytes), "data of write 77 meant for byte 0xf4248");
