@@ -76,6 +76,7 @@ pub fn inspect(storage: &mut dyn Storage, payloads: bool) -> Result<Inspection, 
     let findings = findings(storage, &judged)?;
     let damaged = if payloads { verify_payloads(storage, &judged)? } else { Vec::new() };
     let refusal = judged.refusal();
+    let frames = judged.scanned_frames();
     let Judged { header, checkpoint, survey, scan, .. } = judged;
     let counting = survey.segments.values().map(|segment| (segment, true));
     let void = survey.void.values().map(|segment| (segment, false));
@@ -90,10 +91,6 @@ pub fn inspect(storage: &mut dyn Storage, payloads: bool) -> Result<Inspection, 
         })
         .collect();
     segments.sort_unstable_by_key(|segment| segment.number);
-    let scanned = scan.frames.into_iter().map(|frame| {
-        let payload = frame.header.payload();
-        frame.into_scanned(payload)
-    });
     Ok(Inspection {
         header,
         checkpoint: CheckpointSummary {
@@ -106,7 +103,7 @@ pub fn inspect(storage: &mut dyn Storage, payloads: bool) -> Result<Inspection, 
             payload: checkpoint.payload,
         },
         segments,
-        frames: scanned.collect(),
+        frames,
         end: (scan.stop.mark, scan.stop.fault),
         synced_through: scan.synced_through,
         refusal,
