@@ -53,7 +53,7 @@ pub(crate) enum Noun {
     /// Copies: point-in-time relationships between volumes.
     #[command(subcommand)]
     Copy(CopyVerb),
-    /// The store as a whole.
+    /// The store as a whole: served, or looked at while no server uses it.
     #[command(subcommand)]
     Store(StoreVerb),
     /// Write a completion script for a shell to standard output.
@@ -245,4 +245,30 @@ pub(crate) enum StoreVerb {
     /// Write everything that is staged in the journal to its final place, then return.
     #[command(after_help = "Example: flashtrack store drain")]
     Drain,
+    /// Look whether a store that is not in use is in order; nothing is written.
+    #[command(after_help = "\
+Exit code 0: it is in order. 1: it would not be opened, staged writes are damaged, or it is in use.
+
+Example: flashtrack store check --store /var/lib/flashtrack --payloads")]
+    Check {
+        #[command(flatten)]
+        store: StoreDirectory,
+        /// Verify the data of all staged writes too, which takes longer.
+        #[arg(long)]
+        payloads: bool,
+    },
+    /// Write out the metadata of a store that is not in use; nothing is written to it.
+    #[command(after_help = "Example: flashtrack store dump --store /var/lib/flashtrack --json")]
+    Dump {
+        #[command(flatten)]
+        store: StoreDirectory,
+    },
+}
+
+/// Which store is looked at.
+#[derive(Args, Debug)]
+pub(crate) struct StoreDirectory {
+    /// Directory of the store.
+    #[arg(long = "store", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) path: PathBuf,
 }

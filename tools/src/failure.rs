@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use flashtrack_engine::admin::Refusal;
+use flashtrack_engine::io::local::OpenStoreError;
 use miette::Diagnostic;
 use serde::Serialize;
 
@@ -58,6 +59,33 @@ pub(crate) enum Failure {
         /// What is left of all relationships waited for.
         tracks_left: u64,
     },
+    /// The store is in use, or its directory cannot be read.
+    #[error(transparent)]
+    StoreUnavailable(#[from] OpenStoreError),
+    /// There is nothing to look at.
+    #[error("store {} cannot be opened", path.display())]
+    StoreUnreadable {
+        /// The store.
+        path: PathBuf,
+        /// Why not, and where.
+        source: flashtrack_engine::OpenError,
+    },
+    /// An opening would be refused.
+    #[error("store {} is damaged: {reason}", path.display())]
+    StoreDamaged {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// Staged writes that cannot be read any more.
+    #[error("store {} can be opened, but {count} staged writes are damaged", path.display())]
+    StagedWritesDamaged {
+        /// The store.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+    },
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -86,6 +114,9 @@ impl Failure {
             Self::NotCompleted { .. } => "not_completed",
             Self::NothingToWaitFor(_) => "not_found",
             Self::TimedOut { .. } => "timed_out",
+            Self::StoreUnavailable(OpenStoreError::InUse { .. }) => "busy",
+            Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } => "unreadable",
+            Self::StoreDamaged { .. } | Self::StagedWritesDamaged { .. } => "damaged",
             Self::Usage(_) => "usage",
             Self::Output { .. } => "output",
         };
@@ -113,8 +144,15 @@ impl Failure {
             Self::NotCompleted { advice, .. } => advice,
             Self::NothingToWaitFor(_) => "see `flashtrack copy list`",
             Self::TimedOut { .. } => "the copy goes on; wait again, or see `flashtrack copy list`",
+            Self::StagedWritesDamaged { .. } => {
+                "reads of those bytes fail; write them anew, or restore the volumes from a backup"
+            }
             Self::Usage(_) => "see `flashtrack --help`",
-            Self::Output { .. } => return None,
+            // Their messages say what to do.
+            Self::StoreUnavailable(_)
+            | Self::StoreUnreadable { .. }
+            | Self::StoreDamaged { .. }
+            | Self::Output { .. } => return None,
         };
         Some(text.to_owned())
     }

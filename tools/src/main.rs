@@ -1,6 +1,7 @@
 //! `flashtrack`, the command line of administrators.
 //!
-//! Read `cli` for what can be said, `native` for what is done with it, `failure` for what can go wrong.
+//! Read `cli` for what can be said, `native` for what a server is asked to do about it, `offline` for looks at
+//! a store without a server, `failure` for what can go wrong.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +10,7 @@ mod client;
 mod failure;
 mod generate;
 mod native;
+mod offline;
 mod output;
 mod values;
 

@@ -108,7 +108,7 @@ fn copies(reports: &[Value]) -> (u16, Value) {
     (200, json!({ "copies": reports }))
 }
 
-const VERBS: [&[&str]; 18] = [
+const VERBS: [&[&str]; 20] = [
     &[],
     &["pool"],
     &["pool", "create"],
@@ -125,6 +125,8 @@ const VERBS: [&[&str]; 18] = [
     &["copy", "withdraw"],
     &["store", "status"],
     &["store", "drain"],
+    &["store", "check"],
+    &["store", "dump"],
     &["completions"],
     &["man"],
 ];

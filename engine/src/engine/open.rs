@@ -108,9 +108,10 @@ impl Engine {
             };
             journal::create(storage, &parameters)?;
         }
-        let recovered = journal::recover(storage)?;
+        let recovered = journal::recover(storage, approve)?;
+        // Once more: recovery may have moved payloads.
         let (state, stage) = replay(&recovered.checkpoint, &recovered.frames)?;
-        check_objects(storage, &state)?;
+        remove_unnamed(storage, &state)?;
         let mut engine = Self::assemble(recovered, state, stage, now);
         #[cfg(feature = "sim")]
         {
@@ -258,8 +259,19 @@ fn replay_frame(
     Ok(())
 }
 
-/// Every volume and pool has its object; what nobody names is removed (O2).
-fn check_objects(storage: &mut dyn Storage, state: &State) -> Result<(), OpenError> {
+/// The metadata can be replayed, and every volume and pool has its object.
+fn approve(
+    storage: &mut dyn Storage,
+    checkpoint: &[u8],
+    frames: &[ScannedFrame],
+) -> Result<(), OpenError> {
+    let (state, _) = replay(checkpoint, frames)?;
+    let mut expected = expected_objects(&state).into_iter();
+    expected.try_for_each(|(object, bytes)| check_length(storage, object, bytes))
+}
+
+/// Removes the objects that nobody names (O2).
+fn remove_unnamed(storage: &mut dyn Storage, state: &State) -> Result<(), OpenError> {
     let expected = expected_objects(state);
     let header = Object::Header;
     let all = storage.list().map_err(|source| OpenError::Storage { object: header, source })?;
@@ -268,9 +280,6 @@ fn check_objects(storage: &mut dyn Storage, state: &State) -> Result<(), OpenErr
         if data && !expected.contains_key(&object) {
             storage.remove(object).map_err(|source| OpenError::Storage { object, source })?;
         }
-    }
-    for (object, expected) in expected {
-        check_length(storage, object, expected)?;
     }
     Ok(())
 }

@@ -62,6 +62,8 @@ pub struct Inspection {
     pub refusal: Option<OpenError>,
     /// Damage that recovery gets along with, each in a sentence.
     pub findings: Vec<String>,
+    /// Staged writes whose payload is damaged, each in a sentence: their bytes cannot be read any more.
+    pub damaged: Vec<String>,
 }
 
 /// Looks at a store without writing. With `payloads`, the payloads of all staged writes after the checkpoint are verified
@@ -71,11 +73,10 @@ pub struct Inspection {
 /// When there is nothing to look at: no header, another version, no whole checkpoint, a failure of the storage.
 pub fn inspect(storage: &mut dyn Storage, payloads: bool) -> Result<Inspection, OpenError> {
     let judged = judge(storage)?;
-    let mut findings = findings(storage, &judged)?;
-    if payloads {
-        verify_payloads(storage, &judged, &mut findings)?;
-    }
+    let findings = findings(storage, &judged)?;
+    let damaged = if payloads { verify_payloads(storage, &judged)? } else { Vec::new() };
     let refusal = judged.refusal();
+    let frames = judged.scanned_frames();
     let Judged { header, checkpoint, survey, scan, .. } = judged;
     let counting = survey.segments.values().map(|segment| (segment, true));
     let void = survey.void.values().map(|segment| (segment, false));
@@ -90,10 +91,6 @@ pub fn inspect(storage: &mut dyn Storage, payloads: bool) -> Result<Inspection, 
         })
         .collect();
     segments.sort_unstable_by_key(|segment| segment.number);
-    let scanned = scan.frames.into_iter().map(|frame| {
-        let payload = frame.header.payload();
-        frame.into_scanned(payload)
-    });
     Ok(Inspection {
         header,
         checkpoint: CheckpointSummary {
@@ -106,11 +103,12 @@ pub fn inspect(storage: &mut dyn Storage, payloads: bool) -> Result<Inspection, 
             payload: checkpoint.payload,
         },
         segments,
-        frames: scanned.collect(),
+        frames,
         end: (scan.stop.mark, scan.stop.fault),
         synced_through: scan.synced_through,
         refusal,
         findings,
+        damaged,
     })
 }
 
@@ -141,17 +139,14 @@ fn findings(storage: &mut dyn Storage, judged: &Judged) -> Result<Vec<String>, O
     Ok(findings)
 }
 
-fn verify_payloads(
-    storage: &mut dyn Storage,
-    judged: &Judged,
-    findings: &mut Vec<String>,
-) -> Result<(), OpenError> {
+fn verify_payloads(storage: &mut dyn Storage, judged: &Judged) -> Result<Vec<String>, OpenError> {
+    let mut damaged = Vec::new();
     for frame in &judged.scan.frames {
         let header = &frame.header;
         if header.kind == FrameKind::Data
             && read_payload(storage, &judged.header, &judged.survey, header)?.is_none()
         {
-            findings.push(format!(
+            damaged.push(format!(
                 "frame {} at position {}: the payload for volume {} bytes {}..{} is damaged",
                 header.seq,
                 header.position,
@@ -161,5 +156,5 @@ fn verify_payloads(
             ));
         }
     }
-    Ok(())
+    Ok(damaged)
 }

@@ -1,6 +1,6 @@
 //! Recovery: from whatever a crash left to a journal that can be appended to. Its steps, each durable before the next:
 //!
-//! 1. Read and judge everything. Corruption: refuse, nothing is written.
+//! 1. Read and judge everything, the caller too. Corruption: refuse, nothing is written.
 //! 2. Write the store's header with the epoch raised, so that no opening's number is ever used twice.
 //! 3. Confirm the checkpoint (a second copy of its header).
 //! 4. Copy the tail (the accepted frames past the last place known synced) to fresh segments: what an earlier sync that
@@ -80,6 +80,12 @@ impl Judged {
         Layout::new(self.header.segment_bytes)
     }
 
+    /// The frames after the checkpoint, with their payloads where they lie now.
+    pub(super) fn scanned_frames(&self) -> Vec<ScannedFrame> {
+        let frames = self.scan.frames.iter();
+        frames.map(|frame| frame.clone().into_scanned(frame.header.payload())).collect()
+    }
+
     /// Why the store must not be opened, if so.
     pub(super) fn refusal(&self) -> Option<OpenError> {
         let damage = Box::new(self.scan.damage(self.layout())?);
@@ -91,16 +97,26 @@ impl Judged {
     }
 }
 
-/// Opens the store: raises its epoch and makes durable what it accepts.
+/// Opens the store: raises its epoch and makes durable what it accepts. Before anything is written, `approve` looks
+/// at the checkpoint's payload and the frames after it, and at the storage.
 ///
 /// # Errors
-/// Refuses damaged stores and other versions without writing anything; a failure of the storage leaves a state from which
-/// recovery can be tried again.
-pub fn recover(storage: &mut dyn Storage) -> Result<Recovered, OpenError> {
+/// Refuses damaged stores, other versions and what `approve` refuses without writing anything; a failure of the storage
+/// leaves a state from which recovery can be tried again.
+pub fn recover<E: From<OpenError>>(
+    storage: &mut dyn Storage,
+    approve: impl FnOnce(&mut dyn Storage, &[u8], &[ScannedFrame]) -> Result<(), E>,
+) -> Result<Recovered, E> {
     let judged = judge(storage)?;
     if let Some(refusal) = judged.refusal() {
-        return Err(refusal);
+        return Err(refusal.into());
     }
+    approve(storage, &judged.checkpoint.payload, &judged.scanned_frames())?;
+    Ok(accept(storage, judged)?)
+}
+
+/// Steps 2 to 6.
+fn accept(storage: &mut dyn Storage, judged: Judged) -> Result<Recovered, OpenError> {
     let header = next_opening(&judged);
     write_header(storage, &header, 1 - judged.copy)?;
     checkpoint::confirm(storage, &header, &judged.checkpoint)?;

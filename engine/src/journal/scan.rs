@@ -85,6 +85,8 @@ impl Accepted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stop {
     pub(super) mark: Mark,
+    /// Where the frame was looked for that is not acceptable: at the mark or in the next sector.
+    pub(super) at: Position,
     pub(super) segment: u64,
     pub(super) slot: Option<u32>,
     pub(super) fault: FrameFault,
@@ -113,7 +115,7 @@ pub(super) struct Scan {
 impl Scan {
     /// Corruption, when the frames that count end before the place known synced.
     pub(super) fn damage(&self, layout: Layout) -> Option<Damage> {
-        let Stop { mark, segment, slot, fault } = self.stop;
+        let Stop { mark, at, segment, slot, fault } = self.stop;
         let anchor_lost = fault == FrameFault::NoSegment && mark.position.0 > 0;
         if self.synced_through <= mark.position && !anchor_lost {
             return None;
@@ -121,8 +123,8 @@ impl Scan {
         Some(Damage {
             segment,
             object: slot.map(Object::Segment),
-            offset: mark.position.0 - layout.start(segment).0,
-            position: mark.position,
+            offset: at.0 - layout.start(segment).0,
+            position: at,
             fault,
             synced_through: self.synced_through,
         })
@@ -202,7 +204,8 @@ impl Walk<'_> {
             let Some(here) = segment else {
                 let number = self.layout.number_before(mark.position);
                 let fault = FrameFault::NoSegment;
-                return Ok(Stop { mark, segment: number, slot: None, fault });
+                let at = mark.position;
+                return Ok(Stop { mark, at, segment: number, slot: None, fault });
             };
             match self.next_frame(storage, &mut window, here, &mark)? {
                 Ok(frame) => {
@@ -211,31 +214,32 @@ impl Walk<'_> {
                     self.synced_through = self.synced_through.max(frame.header.synced_through);
                     self.frames.push(frame);
                 }
-                Err(fault) => {
+                Err((at, fault)) => {
                     let (number, slot) = (here.header.number, Some(here.slot));
-                    return Ok(Stop { mark, segment: number, slot, fault });
+                    return Ok(Stop { mark, at, segment: number, slot, fault });
                 }
             }
         }
     }
 
     /// The frame after `mark`: right there, or, when a new write began with it, in the next sector.
+    /// Otherwise where it should be, and what is wrong there.
     fn next_frame(
         &self,
         storage: &mut dyn Storage,
         window: &mut Window,
         segment: &Segment,
         mark: &Mark,
-    ) -> Result<Result<Accepted, FrameFault>, OpenError> {
+    ) -> Result<Result<Accepted, (Position, FrameFault)>, OpenError> {
         let sector = Position(mark.position.0.next_multiple_of(SECTOR_BYTES as u64));
         let fault = match self.frame_at(storage, window, segment, mark, mark.position)? {
             Err(fault) if sector != mark.position => fault,
-            done => return Ok(done),
+            done => return Ok(done.map_err(|fault| (mark.position, fault))),
         };
         // The sector is where the frame should be, unless there is a trace of one at the mark.
         Ok(match self.frame_at(storage, window, segment, mark, sector)? {
-            Err(_) if fault != FrameFault::Absent => Err(fault),
-            done => done,
+            Err(_) if fault != FrameFault::Absent => Err((mark.position, fault)),
+            done => done.map_err(|fault| (sector, fault)),
         })
     }
 
@@ -340,7 +344,8 @@ impl Walk<'_> {
             self.frames.truncate(index);
             self.places.retain(|place| place.position <= header.position);
             let mark = self.places.last().copied().unwrap_or_default();
-            *stop = Stop { mark, segment: number, slot, fault: FrameFault::PayloadChecksum };
+            let (at, fault) = (header.position, FrameFault::PayloadChecksum);
+            *stop = Stop { mark, at, segment: number, slot, fault };
             return Ok(());
         }
         Ok(())

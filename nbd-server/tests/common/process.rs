@@ -138,7 +138,8 @@ impl Server {
         Err(serde_json::from_str(&answer).expect("refusals have a JSON form"))
     }
 
-    fn post(&self, path: &str, body: &str) -> (u16, String) {
+    /// Sends a body to a path of the control API; gives the HTTP status and the answer.
+    pub(crate) fn post(&self, path: &str, body: &str) -> (u16, String) {
         let mut stream = self.socket("control");
         write!(
             stream,

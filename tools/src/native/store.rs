@@ -1,10 +1,11 @@
-//! Verbs of `store` that ask a running server.
+//! Verbs of `store`: those that ask a running server; the others are `offline`'s.
 
 use flashtrack_engine::admin::{Command, Report, StoreReport};
 
 use crate::cli::StoreVerb;
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::offline;
 use crate::output::{Output, details, exact_size};
 
 /// Carries out one verb.
@@ -18,6 +19,8 @@ pub(crate) async fn run(verb: StoreVerb, client: &Client, output: Output) -> Res
             client.command(&Command::StoreDrain {}).await?;
             output.done("store drained: what was staged is at its final place")
         }
+        StoreVerb::Check { store, payloads } => offline::check::run(&store.path, payloads, output),
+        StoreVerb::Dump { store } => offline::dump::run(&store.path, output),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the journal does when nothing goes wrong, and how its places move.
 
 use super::*;
-use crate::journal::{OpenError, Presence, presence};
+use crate::journal::{Presence, presence};
 
 #[test]
 fn a_new_store_opens_with_its_first_checkpoint_and_no_frames() {

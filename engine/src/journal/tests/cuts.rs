@@ -2,7 +2,6 @@
 //! appended, and recovery may itself be cut off anywhere.
 
 use super::*;
-use crate::journal::OpenError;
 
 /// What was appended, of which the first `durable` frames must be there: some prefix is.
 fn assert_prefix(found: &[Expected], appended: &[Expected], durable: usize, what: &str) {

@@ -2,7 +2,7 @@
 //! a wrong frame. A store that is refused is not written to.
 
 use super::*;
-use crate::journal::{FrameFault, OpenError, inspect};
+use crate::journal::{FrameFault, inspect};
 
 /// A store with every kind of frame in two segments, then a watermark that says that all of it is synced.
 fn synced_world() -> World {
@@ -247,8 +247,9 @@ fn an_inspection_writes_nothing_and_tells_what_recovery_would() {
     let (object, offset) = world.journal().locate(payload.unwrap()).unwrap();
     world.disk.flip(object, usize::try_from(offset).unwrap());
     let inspection = inspect(&mut world.disk, true).unwrap();
-    assert_eq!(inspection.findings.len(), 1, "{:?}", inspection.findings);
-    assert!(inspect(&mut world.disk, false).unwrap().findings.is_empty());
+    assert_eq!(inspection.damaged.len(), 1, "{:?}", inspection.damaged);
+    assert!(inspection.findings.is_empty(), "{:?}", inspection.findings);
+    assert!(inspect(&mut world.disk, false).unwrap().damaged.is_empty());
     world.disk.flip(object, usize::try_from(offset - 64).unwrap());
     let inspection = inspect(&mut world.disk, false).unwrap();
     assert!(matches!(inspection.refusal, Some(OpenError::JournalDamaged(_))));
