@@ -377,6 +377,7 @@ impl Model {
         let Some(content) = self.volumes.get_mut(&volume) else {
             return Ok(());
         };
+        let doubtful = matches!(view, View::Doubtful(_));
         for piece in merge(pieces) {
             if matches!(view, View::AfterPowerCut) {
                 let settled = Version::settled(piece.value, now);
@@ -387,7 +388,8 @@ impl Model {
             self.numbers = number;
             content.for_each(piece.range, |versions| {
                 let alive = versions.iter().filter(|version| version.superseded == NEVER).count();
-                if alive > 1 && piece.value != Value::Unknown {
+                let open = alive > 1 || (doubtful && versions.len() > 1);
+                if open && piece.value != Value::Unknown {
                     for version in versions.iter_mut() {
                         version.superseded = version.superseded.min(now);
                     }
