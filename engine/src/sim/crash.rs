@@ -164,7 +164,7 @@ impl World {
     }
 
     /// Compares what exists with what was promised, and learns how interrupted commands ended.
-    fn reconcile(&mut self, interrupted: Vec<Commanded>) -> Result<(), String> {
+    pub(super) fn reconcile(&mut self, interrupted: Vec<Commanded>) -> Result<(), String> {
         if let Report::Pools(pools) = self.inspect(Command::PoolList {})? {
             self.reconcile_pools(&pools, &interrupted)?;
         }
@@ -330,7 +330,7 @@ impl World {
     }
 
     /// Reads everything, judges it, and takes it as the truth.
-    fn settle_all(&mut self, view: View) -> Result<(), String> {
+    pub(super) fn settle_all(&mut self, view: View) -> Result<(), String> {
         let volumes: Vec<(u32, u64)> =
             self.directory.volumes.iter().map(|(id, volume)| (*id, volume.bytes)).collect();
         for (volume, bytes) in volumes {

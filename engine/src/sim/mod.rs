@@ -10,6 +10,7 @@
 
 mod content;
 mod crash;
+pub mod cuts;
 pub mod directory;
 pub mod disk;
 pub mod faults;

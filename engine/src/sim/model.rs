@@ -356,9 +356,31 @@ impl Model {
                 let cut = &mut self.cuts[cut];
                 cut.low = cut.low.max(invoked);
                 cut.high = cut.high.min(superseded);
+                self.stays(&piece);
             }
         }
         Ok(())
+    }
+
+    /// What an image showed once, it shows for ever, but for a power cut before it is durable.
+    fn stays(&mut self, piece: &Piece) {
+        let Some(index) = piece.image else { return };
+        let shift = self.images[index].pair.shift();
+        let moved = |at: u64| at.wrapping_add_signed(shift);
+        let range = ByteRange { start: moved(piece.range.start), end: moved(piece.range.end) };
+        let Value::Data { write, shift: total } = piece.value else { return };
+        let found = Value::Data { write, shift: total - shift };
+        if let ImageState::Taken(content) = &mut self.images[index].state {
+            content.for_each(range, |versions| {
+                let nested = |version: &Version| matches!(version.value, Value::Image { .. });
+                if versions.iter().any(nested) {
+                    return;
+                }
+                for other in versions.iter_mut().filter(|version| version.value != found) {
+                    other.superseded = 0;
+                }
+            });
+        }
     }
 
     /// Judges what a crash left, and takes it as the truth from then on.
@@ -377,6 +399,7 @@ impl Model {
         let Some(content) = self.volumes.get_mut(&volume) else {
             return Ok(());
         };
+        let doubtful = matches!(view, View::Doubtful(_));
         for piece in merge(pieces) {
             if matches!(view, View::AfterPowerCut) {
                 let settled = Version::settled(piece.value, now);
@@ -387,7 +410,8 @@ impl Model {
             self.numbers = number;
             content.for_each(piece.range, |versions| {
                 let alive = versions.iter().filter(|version| version.superseded == NEVER).count();
-                if alive > 1 && piece.value != Value::Unknown {
+                let open = alive > 1 || (doubtful && versions.len() > 1);
+                if open && piece.value != Value::Unknown {
                     for version in versions.iter_mut() {
                         version.superseded = version.superseded.min(now);
                     }
@@ -516,7 +540,12 @@ impl Model {
                     pattern::matches(write, range.start.wrapping_add_signed(shift), bytes)
                 }
                 Value::Image { image, shift } => {
+                    let before = out.len();
                     if self.resolve_image(image, shift, range, bytes, judge, out) {
+                        if admitted.clone().count() > 1 {
+                            // It may be the host's, too: that tells nothing of the image.
+                            out[before..].iter_mut().for_each(|piece| piece.seen = None);
+                        }
                         return true;
                     }
                     false

@@ -127,6 +127,27 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// A small store for a script: one source and one full target of `tracks` tracks, two thin targets
+    /// in a pool of `pool_slots` slots, no faults.
+    pub fn scripted(tracks: u32, pool_slots: u64) -> Self {
+        Self {
+            weights: [0; KINDS],
+            actions: 0,
+            depth: 64,
+            volumes: vec![tracks, tracks],
+            thin: vec![0, 0],
+            pool_slots,
+            pool_may_fill: pool_slots < 1 << 14,
+            journal_bytes: 8 << 18,
+            segment_bytes: 1 << 18,
+            faults: Vec::new(),
+            sync_failure: SyncFailure::Dropped,
+            turns: 1,
+        }
+    }
+}
+
 fn draw_fault(prng: &mut Prng) -> Fault {
     let objects = [
         ObjectKind::Home,

@@ -11,7 +11,7 @@ use super::content::Value;
 use super::directory::Directory;
 use super::disk::{Pace, SimDisk};
 use super::judge::{Asked, Commanded};
-use super::model::{Model, Pair};
+use super::model::{Model, Pair, View};
 use super::mutation::Mutation;
 use super::pattern;
 use super::prng::{Prng, mix};
@@ -25,6 +25,9 @@ use crate::{Engine, OpenOptions};
 
 /// Turns within which everything in flight must end once nothing new comes and no fault strikes (I21).
 const TURNS_TO_QUIET: u32 = 100_000;
+
+/// When every run begins.
+const START: Moment = Moment { monotonic_us: 1_000_000, unix_seconds: 1_800_000_000 };
 
 /// A promise that was broken, and how to see it again.
 #[derive(Clone, Debug)]
@@ -120,19 +123,35 @@ impl World {
     /// # Errors
     /// The store could not be made.
     pub fn new(seed: u64, config: Config) -> Result<Self, Failure> {
+        let plan = Plan::draw(&mut Prng::new(seed).actor("plan"));
+        Self::with_plan(seed, plan, Pace::Shuffled, config)
+    }
+
+    /// An empty store and what the plan puts into it.
+    ///
+    /// # Errors
+    /// The store could not be made.
+    pub fn with_plan(seed: u64, plan: Plan, pace: Pace, config: Config) -> Result<Self, Failure> {
         let prng = Prng::new(seed);
-        let plan = Plan::draw(&mut prng.actor("plan"));
-        let mut disk = SimDisk::new(prng.actor("disk"), Pace::Shuffled);
-        let now = Moment { monotonic_us: 1_000_000, unix_seconds: 1_800_000_000 };
+        let mut disk = SimDisk::new(prng.actor("disk"), pace);
         let options = Self::options(&plan, config, true);
-        let engine = Engine::open(&mut disk, &options, now).map_err(|error| Failure {
+        let engine = Engine::open(&mut disk, &options, START).map_err(|error| Failure {
             seed,
             action: 0,
             message: format!("a new store does not open: {error}"),
             events: Vec::new(),
         })?;
+        let mut world = Self::around(seed, plan, config, engine, disk);
+        let prepared = world.prepare();
+        prepared.map_err(|message| world.failure(message))?;
+        Ok(world)
+    }
+
+    /// A world around an engine that is open; nothing is known of what its store holds.
+    fn around(seed: u64, plan: Plan, config: Config, engine: Engine, disk: SimDisk) -> Self {
+        let prng = Prng::new(seed);
         let workload = Workload::new(&plan, prng.actor("workload"));
-        let mut world = Self {
+        Self {
             engine,
             disk,
             model: Model::default(),
@@ -140,7 +159,7 @@ impl World {
             plan,
             config,
             prng: prng.actor("world"),
-            now,
+            now: START,
             asked: BTreeMap::new(),
             commanded: BTreeMap::new(),
             fail_stopped: false,
@@ -158,10 +177,31 @@ impl World {
             ops: Vec::new(),
             replies: Vec::new(),
             answers: Vec::new(),
-        };
-        let prepared = world.prepare();
-        prepared.map_err(|message| world.failure(message))?;
-        Ok(world)
+        }
+    }
+
+    /// What would be left if the power went now: the store, opened again, with all that was promised.
+    /// `fate` decides what becomes of everything that is not durable.
+    ///
+    /// # Errors
+    /// The store does not open.
+    pub(super) fn after_power_cut(&self, fate: u64) -> Result<Self, String> {
+        let mut disk = self.disk.clone();
+        disk.reseed(Prng::new(fate));
+        disk.cut_power();
+        let options = Self::options(&self.plan, self.config, false);
+        let engine = Engine::open(&mut disk, &options, self.now)
+            .map_err(|error| format!("the store does not open: {error}"))?;
+        let mut twin = Self::around(self.seed, self.plan.clone(), self.config, engine, disk);
+        twin.now = self.now;
+        twin.action = self.action;
+        twin.ids = self.ids;
+        twin.model = self.model.clone();
+        twin.directory = self.directory.clone();
+        twin.model.crash();
+        twin.reconcile(self.commanded.values().cloned().collect())?;
+        twin.settle_all(View::AfterPowerCut)?;
+        Ok(twin)
     }
 
     pub(super) fn options(plan: &Plan, config: Config, create: bool) -> OpenOptions {
@@ -226,7 +266,7 @@ impl World {
         self.empty()
     }
 
-    fn make(&mut self, next: Move) -> Result<(), String> {
+    pub(super) fn make(&mut self, next: Move) -> Result<(), String> {
         self.note(|| format!("{next:?}"));
         match next {
             Move::Request { volume, ask } => self.ask(volume, ask),
@@ -373,13 +413,18 @@ impl World {
         ))
     }
 
+    /// True when every request and command is answered.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.asked.is_empty() && self.commanded.is_empty()
+    }
+
     /// Waits for everything that is in flight with hosts and the administrator.
     pub(super) fn quiet(&mut self) -> Result<(), String> {
-        self.until(|world| world.asked.is_empty() && world.commanded.is_empty())
+        self.until(Self::is_quiet)
     }
 
     /// Takes everything apart; afterwards nothing may be in use.
-    fn empty(&mut self) -> Result<(), String> {
+    pub(super) fn empty(&mut self) -> Result<(), String> {
         let copies: Vec<u32> = self.directory.copies.keys().copied().collect();
         for copy in copies {
             if let Some(known) = self.directory.copies.get(&copy) {
@@ -447,7 +492,7 @@ impl World {
         }
     }
 
-    fn failure(&mut self, message: String) -> Failure {
+    pub(super) fn failure(&mut self, message: String) -> Failure {
         let events = std::mem::take(&mut self.events).into();
         Failure { seed: self.seed, action: self.action, message, events }
     }
