@@ -60,7 +60,7 @@ pub(crate) struct Truth {
     /// Relationships by target: a COPY may have ended by itself. With their numbers.
     pub(crate) copies: BTreeMap<u32, (u32, Copy)>,
     /// The largest number of a relationship so far.
-    newest: u32,
+    newest: Option<u32>,
     /// The server is going down.
     pub(crate) shutting_down: bool,
     /// Bytes compared.
@@ -199,7 +199,7 @@ impl Truth {
     /// The establish was answered, or found done after a crash.
     pub(crate) fn established(&mut self, copy: Copy, id: u32) {
         self.model.end_establish(&[copy.image]);
-        self.newest = self.newest.max(id);
+        self.newest = self.newest.max(Some(id));
         self.copies.insert(copy.pair.target, (id, copy));
     }
 
@@ -273,7 +273,7 @@ impl Truth {
                 self.copies.insert(target, (id, copy));
             }
         }
-        let mut new = reports.iter().filter(|report| report.id > self.newest).map(|one| one.id);
+        let mut new = reports.iter().map(|one| one.id).filter(|id| Some(*id) > self.newest);
         match (establishing, new.next()) {
             (Some(copy), Some(id)) => self.established(copy, id),
             (Some(copy), None) => self.not_established(copy),

@@ -34,6 +34,8 @@ use crate::wire::{Heard, Style, Wire};
 const NAMES: [&str; 3] = ["source", "full", "thin"];
 /// Turns within which everything in flight must end once nothing new comes (I21).
 const TURNS_TO_QUIET: u32 = 200_000;
+/// Turns that a flush is waited for.
+const TURNS_TO_FLUSH: u32 = 5000;
 /// Events that the report of a failure tells.
 const EVENTS_KEPT: usize = 60;
 /// How much an audit reads at once.
@@ -108,6 +110,8 @@ pub(crate) struct World {
     /// A command that the end of the server cut short.
     interrupted: Option<Commanded>,
     report: Option<Report>,
+    /// Flushes that clients heard of.
+    flushes: u64,
     answers: Vec<Answer>,
     summary: Summary,
     trace: DefaultHasher,
@@ -183,6 +187,7 @@ impl World {
             commanded: None,
             interrupted: None,
             report: None,
+            flushes: 0,
             answers: Vec::new(),
             summary: Summary::default(),
             trace: DefaultHasher::new(),
@@ -202,11 +207,31 @@ impl World {
             match self.prng.below(4) {
                 0 => self.crash(false)?,
                 1 => self.shut_down()?,
-                _ => self.crash(true)?,
+                2 => self.crash(true)?,
+                _ => {
+                    self.hear_a_flush()?;
+                    self.crash(true)?;
+                }
             }
         }
         self.audit(None)?;
         self.shut_down()
+    }
+
+    /// Goes on until the moment at which some client hears of a flush, if that comes soon.
+    fn hear_a_flush(&mut self) -> Result<(), String> {
+        let clients: Vec<u64> = self.clients.keys().copied().collect();
+        for id in clients {
+            self.ask(id, Ask::Flush, None);
+        }
+        let before = self.flushes;
+        for _ in 0..TURNS_TO_FLUSH {
+            if self.flushes > before {
+                break;
+            }
+            self.turn()?;
+        }
+        Ok(())
     }
 
     fn prepare(&mut self) -> Result<(), String> {
@@ -311,7 +336,7 @@ impl World {
         let Some(client) = self.clients.get(&id) else {
             return;
         };
-        if client.state != State::Serving || client.waiting.len() >= self.plan.depth {
+        if client.waiting.len() >= self.plan.depth {
             return;
         }
         let (context, size) = (client.style.context, self.plan.bytes);
@@ -347,7 +372,8 @@ impl World {
     }
 
     fn ask(&mut self, id: u64, ask: Ask, settle: Option<View>) {
-        let Some(client) = self.clients.get_mut(&id) else {
+        let client = self.clients.get_mut(&id);
+        let Some(client) = client.filter(|client| client.state == State::Serving) else {
             return;
         };
         let mut asked = self.truth.begin(client.volume, ask, settle);
@@ -494,6 +520,7 @@ impl World {
                     return Err(format!("{sent:?} was replied to before it was answered"));
                 }
                 self.summary.replies += 1;
+                self.flushes += u64::from(matches!(sent.asked.ask, Ask::Flush));
                 let heard = self.truth.heard(&sent.asked, &outcome);
                 let ok = heard.is_ok();
                 self.note(|| format!("client {id} hears {cookie:x}, as promised: {ok}"));
