@@ -24,3 +24,5 @@ mod storage;
 mod stored;
 pub mod workload;
 pub mod world;
+
+pub use content::Value;
