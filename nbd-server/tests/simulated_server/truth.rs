@@ -43,7 +43,7 @@ pub(crate) struct Asked {
 
 /// A relationship, or an establish of one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Copy {
+pub(crate) struct Relationship {
     pair: Pair,
     image: usize,
     mode: CopyMode,
@@ -58,7 +58,7 @@ pub(crate) struct Truth {
     /// The thin volume.
     thin: Option<u32>,
     /// Relationships by target: a COPY may have ended by itself. With their numbers.
-    pub(crate) copies: BTreeMap<u32, (u32, Copy)>,
+    pub(crate) copies: BTreeMap<u32, (u32, Relationship)>,
     /// The largest number of a relationship so far.
     newest: Option<u32>,
     /// The server is going down.
@@ -172,8 +172,9 @@ impl Truth {
             return Err(format!("extents are no reply to {asked:?}"));
         };
         let total: u64 = extents.iter().map(|(bytes, _)| u64::from(*bytes)).sum();
-        let one = extents.len() == 1 && total <= range.bytes();
-        if !(total == range.bytes() || one) || (asked.one_extent && !one) || total == 0 {
+        let one = extents.len() == 1 && (1..=range.bytes()).contains(&total);
+        let all = !asked.one_extent && total == range.bytes();
+        if !one && !all {
             return Err(format!("{extents:?} do not describe {range:?}"));
         }
         let mut start = range.start;
@@ -189,22 +190,27 @@ impl Truth {
     }
 
     /// An establish of the whole source is sent.
-    pub(crate) fn begin_establish(&mut self, source: u32, target: u32, mode: CopyMode) -> Copy {
+    pub(crate) fn begin_establish(
+        &mut self,
+        source: u32,
+        target: u32,
+        mode: CopyMode,
+    ) -> Relationship {
         let bytes = self.sizes[&source];
         let pair = Pair { source, target, source_start: 0, target_start: 0, bytes };
         let image = self.model.begin_establish(&[pair]).1[0];
-        Copy { pair, image, mode }
+        Relationship { pair, image, mode }
     }
 
     /// The establish was answered, or found done after a crash.
-    pub(crate) fn established(&mut self, copy: Copy, id: u32) {
+    pub(crate) fn established(&mut self, copy: Relationship, id: u32) {
         self.model.end_establish(&[copy.image]);
         self.newest = self.newest.max(Some(id));
         self.copies.insert(copy.pair.target, (id, copy));
     }
 
     /// The establish was refused, or found undone.
-    pub(crate) fn not_established(&mut self, copy: Copy) {
+    pub(crate) fn not_established(&mut self, copy: Relationship) {
         self.model.retract_establish(&[copy.image]);
     }
 
@@ -251,7 +257,7 @@ impl Truth {
     pub(crate) fn reconcile(
         &mut self,
         reports: &[CopyReport],
-        establishing: Option<Copy>,
+        establishing: Option<Relationship>,
         withdrawing: Option<(u32, u32)>,
     ) -> Result<(), String> {
         let known = std::mem::take(&mut self.copies);

@@ -11,6 +11,7 @@ use flashtrack_engine::units::ByteRange;
 use flashtrack_nbd_server::protocol::constants as nbd;
 
 /// How a client negotiates.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Style {
     /// `GO`, else `EXPORT_NAME`.
