@@ -101,7 +101,9 @@ fn a_flush_that_skips_a_sync_is_noticed() {
 
 #[test]
 fn a_target_that_is_not_its_source_at_t0_is_noticed() {
-    assert_noticed(Mutation::EstablishKeepsOlderTargetVersions);
+    assert_noticed(Mutation::HomeBeforeCopyRecorded);
+    assert_noticed(Mutation::SkipPoolSyncBeforePreserved);
+    assert_noticed(Mutation::SkipTargetSyncBeforeCopied);
 }
 
 #[test]
