@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod dump;
+mod dump_text;
 
 use std::path::Path;
 
