@@ -10,6 +10,7 @@ use flashtrack_engine::geometry::VolumeType;
 use flashtrack_engine::journal::{FrameContent, Inspection};
 use flashtrack_engine::state::{Backing, Health, Relationship, State};
 use flashtrack_engine::store::FORMAT_VERSION;
+use flashtrack_engine::thin::chain::Chain;
 use serde::Serialize;
 
 use super::dump_text::text;
@@ -115,7 +116,7 @@ pub(super) struct Volume {
     pub(super) name: String,
     pub(super) device: String,
     #[serde(rename = "type")]
-    pub(super) volume_type: VolumeType,
+    pub(super) device_type: VolumeType,
     pub(super) size_bytes: u64,
     pub(super) tracks: u32,
     pub(super) pool: Option<String>,
@@ -239,7 +240,7 @@ fn metadata(state: &State) -> Metadata {
         name: pool.name.clone(),
         slots: pool.slots,
         used: pool.allocator.used(),
-        preserved: pool.chains.values().map(|chain| chain.kept_len()).sum(),
+        preserved: pool.chains.values().map(Chain::kept_len).sum(),
     });
     let ended = state.ended.iter().map(|ended| Ended {
         id: ended.relationship.pair.id.0,
@@ -268,7 +269,7 @@ fn volumes(state: &State) -> Vec<Volume> {
         id: id.0,
         name: volume.name.clone(),
         device: format!("{:04X}", volume.device),
-        volume_type: volume.geometry.volume_type,
+        device_type: volume.geometry.volume_type,
         size_bytes: volume.geometry.size_bytes(),
         tracks: volume.geometry.tracks,
         pool: pool_name(volume),

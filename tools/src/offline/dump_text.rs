@@ -124,7 +124,7 @@ fn volumes_table(volumes: &[Volume]) -> Table {
             volume.id.to_string(),
             volume.name.clone(),
             volume.device.clone(),
-            volume.volume_type.to_string(),
+            volume.device_type.to_string(),
             size(volume.size_bytes),
             volume.tracks.to_string(),
             volume.pool.clone().unwrap_or_else(|| "-".to_owned()),
