@@ -16,7 +16,8 @@ use flashtrack_engine::journal::{FRAME_HEADER_BYTES, FrameContent, Inspection, i
 
 use crate::process::{STORE, Server, refused_start};
 
-const SIZE: u64 = 1 << 20;
+const LENGTH: usize = 1 << 20;
+const SIZE: u64 = LENGTH as u64;
 
 /// Every file of the store, but the lock, which tells who looked last.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -107,7 +108,7 @@ fn a_flipped_byte_in_the_synced_journal_is_refused_with_its_place() {
 
     flip(&path, frame + 20);
     let server = Server::start(folder.path());
-    assert_eq!(server.image("target"), vec![0; SIZE as usize], "as it was before");
+    assert_eq!(server.image("target"), vec![0; LENGTH], "as it was before");
 }
 
 #[test]
@@ -190,5 +191,5 @@ fn a_store_in_use_is_refused_naming_the_process_that_uses_it() {
     assert_eq!(code, Some(1), "{text}");
     let line = text.lines().last().unwrap_or_default();
     assert!(line.contains(&format!("in use by process {}", server.id())), "{line}");
-    assert_eq!(server.image("source"), vec![0; SIZE as usize], "the first server goes on");
+    assert_eq!(server.image("source"), vec![0; LENGTH], "the first server goes on");
 }

@@ -60,8 +60,8 @@ pub(crate) enum Failure {
         tracks_left: u64,
     },
     /// The store is in use, or its directory cannot be read.
-    #[error(transparent)]
-    StoreUnavailable(#[from] OpenStoreError),
+    #[error("{0}")]
+    StoreUnavailable(OpenStoreError),
     /// There is nothing to look at.
     #[error("store {} cannot be opened", path.display())]
     StoreUnreadable {

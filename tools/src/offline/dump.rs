@@ -4,150 +4,161 @@
 
 use std::path::Path;
 
-use comfy_table::Table;
 use flashtrack_engine::Examination;
 use flashtrack_engine::admin::{CopyMode, EndReason};
 use flashtrack_engine::geometry::VolumeType;
 use flashtrack_engine::journal::{FrameContent, Inspection};
 use flashtrack_engine::state::{Backing, Health, Relationship, State};
 use flashtrack_engine::store::FORMAT_VERSION;
+use flashtrack_engine::thin::chain::Chain;
 use serde::Serialize;
 
+use super::dump_text::text;
 use super::look_at;
 use crate::failure::Failure;
-use crate::output::{Output, details, exact_size, size, table, time};
+use crate::output::Output;
 
 /// Everything that is written out.
 #[derive(Debug, Serialize)]
-struct Dump {
-    header: Header,
-    checkpoint: Checkpoint,
-    journal: Journal,
+pub(super) struct Dump {
+    pub(super) header: Header,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) journal: Journal,
     /// None when an opening would be refused.
-    metadata: Option<Metadata>,
-    findings: Vec<String>,
-    refusal: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+    pub(super) findings: Vec<String>,
+    pub(super) refusal: Option<String>,
 }
 
+/// The header in force.
 #[derive(Debug, Serialize)]
-struct Header {
-    uuid: String,
-    format_version: u32,
-    owner: u64,
-    epoch: u64,
-    generation: u64,
-    segment_bytes: u32,
-    capacity_segments: u32,
+pub(super) struct Header {
+    pub(super) uuid: String,
+    pub(super) format_version: u32,
+    pub(super) owner: u64,
+    pub(super) epoch: u64,
+    pub(super) generation: u64,
+    pub(super) segment_bytes: u32,
+    pub(super) capacity_segments: u32,
 }
 
+/// The checkpoint that an opening would begin with; places are positions of the journal.
 #[derive(Debug, Serialize)]
-struct Checkpoint {
-    slot: u8,
-    generation: u64,
-    epoch: u64,
-    last_frame: u64,
-    replay_from: u64,
-    keep_from: u64,
-    payload_bytes: usize,
+pub(super) struct Checkpoint {
+    pub(super) slot: u8,
+    pub(super) generation: u64,
+    pub(super) epoch: u64,
+    pub(super) last_frame: u64,
+    pub(super) replay_from: u64,
+    pub(super) keep_from: u64,
+    pub(super) payload_bytes: usize,
 }
 
+/// The journal; places are positions.
 #[derive(Debug, Serialize)]
-struct Journal {
-    segments: Vec<Segment>,
+pub(super) struct Journal {
+    pub(super) segments: Vec<Segment>,
     /// Frames after the checkpoint.
-    frames: Frames,
-    end: u64,
-    last_frame: u64,
-    ends_because: String,
-    synced_through: u64,
+    pub(super) frames: Frames,
+    pub(super) end: u64,
+    pub(super) last_frame: u64,
+    pub(super) ends_because: String,
+    pub(super) synced_through: u64,
 }
 
+/// A segment of the journal.
 #[derive(Debug, Serialize)]
-struct Segment {
-    number: u64,
-    slot: u32,
-    epoch: u64,
-    after: u64,
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) slot: u32,
+    pub(super) epoch: u64,
+    pub(super) after: u64,
     /// False when a younger segment has made all of it void.
-    counts: bool,
+    pub(super) counts: bool,
 }
 
+/// Numbers of frames, by what they hold.
 #[derive(Debug, Default, Serialize)]
-struct Frames {
-    records: u64,
-    data: u64,
-    zeroes: u64,
-    watermarks: u64,
+pub(super) struct Frames {
+    pub(super) records: u64,
+    pub(super) data: u64,
+    pub(super) zeroes: u64,
+    pub(super) watermarks: u64,
 }
 
+/// Pools, volumes and relationships as the checkpoint and the journal leave them.
 #[derive(Debug, Serialize)]
-struct Metadata {
-    pools: Vec<Pool>,
-    volumes: Vec<Volume>,
-    relationships: Vec<Copy>,
-    intervals: Vec<Interval>,
-    ended: Vec<Ended>,
-    released_through: u64,
-    staged_blocks: u64,
-    staged_bytes: u64,
+pub(super) struct Metadata {
+    pub(super) pools: Vec<Pool>,
+    pub(super) volumes: Vec<Volume>,
+    pub(super) relationships: Vec<Copy>,
+    pub(super) intervals: Vec<Interval>,
+    pub(super) ended: Vec<Ended>,
+    pub(super) released_through: u64,
+    pub(super) staged_blocks: u64,
+    pub(super) staged_bytes: u64,
 }
 
+/// A pool, in slots of 4 KiB.
 #[derive(Debug, Serialize)]
-struct Pool {
-    id: u32,
-    name: String,
-    slots: u32,
-    used: u32,
-    preserved: u64,
+pub(super) struct Pool {
+    pub(super) id: u32,
+    pub(super) name: String,
+    pub(super) slots: u32,
+    pub(super) used: u32,
+    pub(super) preserved: u64,
 }
 
+/// A volume.
 #[derive(Debug, Serialize)]
-struct Volume {
-    id: u32,
-    name: String,
-    device: String,
+pub(super) struct Volume {
+    pub(super) id: u32,
+    pub(super) name: String,
+    pub(super) device: String,
     #[serde(rename = "type")]
-    volume_type: VolumeType,
-    size_bytes: u64,
-    tracks: u32,
-    pool: Option<String>,
+    pub(super) device_type: VolumeType,
+    pub(super) size_bytes: u64,
+    pub(super) tracks: u32,
+    pub(super) pool: Option<String>,
     /// Blocks in slots of its own; none for a full volume.
-    own_blocks: Option<u64>,
+    pub(super) own_blocks: Option<u64>,
 }
 
+/// A relationship that lives.
 #[derive(Debug, Serialize)]
-struct Copy {
-    id: u32,
-    source: String,
-    target: String,
-    source_track: u32,
-    target_track: u32,
-    tracks: u32,
-    mode: CopyMode,
-    space_efficient: bool,
-    health: &'static str,
-    t0: u64,
-    established_at: u64,
-    tracks_left: u32,
+pub(super) struct Copy {
+    pub(super) id: u32,
+    pub(super) source: String,
+    pub(super) target: String,
+    pub(super) source_track: u32,
+    pub(super) target_track: u32,
+    pub(super) tracks: u32,
+    pub(super) mode: CopyMode,
+    pub(super) space_efficient: bool,
+    pub(super) health: &'static str,
+    pub(super) t0: u64,
+    pub(super) established_at: u64,
+    pub(super) tracks_left: u32,
 }
 
 /// What a source has preserved in a pool from one moment on, until the next.
 #[derive(Debug, Serialize)]
-struct Interval {
-    source: String,
-    pool: String,
-    t0: u64,
-    copies: u32,
-    preserved: u64,
+pub(super) struct Interval {
+    pub(super) source: String,
+    pub(super) pool: String,
+    pub(super) t0: u64,
+    pub(super) copies: u32,
+    pub(super) preserved: u64,
 }
 
+/// A relationship that ended of late.
 #[derive(Debug, Serialize)]
-struct Ended {
-    id: u32,
-    source: String,
-    target: String,
-    reason: EndReason,
-    tracks_left: u32,
+pub(super) struct Ended {
+    pub(super) id: u32,
+    pub(super) source: String,
+    pub(super) target: String,
+    pub(super) reason: EndReason,
+    pub(super) tracks_left: u32,
 }
 
 /// Carries out the verb.
@@ -229,7 +240,7 @@ fn metadata(state: &State) -> Metadata {
         name: pool.name.clone(),
         slots: pool.slots,
         used: pool.allocator.used(),
-        preserved: pool.chains.values().map(|chain| chain.kept_len()).sum(),
+        preserved: pool.chains.values().map(Chain::kept_len).sum(),
     });
     let ended = state.ended.iter().map(|ended| Ended {
         id: ended.relationship.pair.id.0,
@@ -258,7 +269,7 @@ fn volumes(state: &State) -> Vec<Volume> {
         id: id.0,
         name: volume.name.clone(),
         device: format!("{:04X}", volume.device),
-        volume_type: volume.geometry.volume_type,
+        device_type: volume.geometry.volume_type,
         size_bytes: volume.geometry.size_bytes(),
         tracks: volume.geometry.tracks,
         pool: pool_name(volume),
@@ -309,187 +320,4 @@ fn intervals(state: &State) -> Vec<Interval> {
         }
     }
     all
-}
-
-/// Headed sections, for people and for `diff`.
-fn text(dump: &Dump) -> String {
-    let mut sections = vec![
-        section("store", &header_text(&dump.header)),
-        section("checkpoint", &checkpoint_text(&dump.checkpoint)),
-        section("journal", &journal_text(&dump.journal)),
-    ];
-    if let Some(metadata) = &dump.metadata {
-        sections.extend(metadata_text(metadata));
-    }
-    if !dump.findings.is_empty() {
-        sections.push(section("findings", &dump.findings.join("\n")));
-    }
-    if let Some(refusal) = &dump.refusal {
-        sections.push(section("an opening would be refused", refusal));
-    }
-    sections.join("\n\n")
-}
-
-fn section(name: &str, content: &str) -> String {
-    let indented = content.lines().map(|line| format!("  {line}"));
-    std::iter::once(format!("{name}:")).chain(indented).collect::<Vec<_>>().join("\n")
-}
-
-fn header_text(header: &Header) -> String {
-    details(&[
-        ("uuid", header.uuid.clone()),
-        ("format version", header.format_version.to_string()),
-        ("owner", header.owner.to_string()),
-        ("epoch", header.epoch.to_string()),
-        ("generation", header.generation.to_string()),
-        ("journal segment", exact_size(u64::from(header.segment_bytes))),
-        ("journal capacity", format!("{} segments", header.capacity_segments)),
-    ])
-}
-
-fn checkpoint_text(checkpoint: &Checkpoint) -> String {
-    details(&[
-        ("slot", checkpoint.slot.to_string()),
-        ("generation", checkpoint.generation.to_string()),
-        ("epoch", checkpoint.epoch.to_string()),
-        ("last frame", checkpoint.last_frame.to_string()),
-        ("replay from position", checkpoint.replay_from.to_string()),
-        ("keep from position", checkpoint.keep_from.to_string()),
-        ("metadata", format!("{} bytes", checkpoint.payload_bytes)),
-    ])
-}
-
-fn journal_text(journal: &Journal) -> String {
-    let Frames { records, data, zeroes, watermarks } = &journal.frames;
-    let facts = details(&[
-        (
-            "frames since the checkpoint",
-            format!(
-                "{records} records, {data} of data, {zeroes} of zeroes, {watermarks} watermarks"
-            ),
-        ),
-        ("last frame", journal.last_frame.to_string()),
-        ("ends at position", format!("{} ({})", journal.end, journal.ends_because)),
-        ("known synced through", journal.synced_through.to_string()),
-    ]);
-    let mut segments = table(&[">SEGMENT", ">SLOT", ">EPOCH", ">AFTER", "COUNTS"]);
-    for segment in &journal.segments {
-        segments.add_row([
-            segment.number.to_string(),
-            segment.slot.to_string(),
-            segment.epoch.to_string(),
-            segment.after.to_string(),
-            yes_or_no(segment.counts),
-        ]);
-    }
-    format!("{facts}\n{}", segments.trim_fmt())
-}
-
-fn yes_or_no(yes: bool) -> String {
-    if yes { "yes" } else { "no" }.to_owned()
-}
-
-fn metadata_text(metadata: &Metadata) -> Vec<String> {
-    let staged = details(&[
-        ("released through frame", metadata.released_through.to_string()),
-        ("staged blocks", metadata.staged_blocks.to_string()),
-        ("staged bytes", exact_size(metadata.staged_bytes)),
-    ]);
-    vec![
-        section("staged writes", &staged),
-        section("pools", &pools_table(&metadata.pools).trim_fmt()),
-        section("volumes", &volumes_table(&metadata.volumes).trim_fmt()),
-        section("relationships", &copies_table(&metadata.relationships).trim_fmt()),
-        section("preserved, by moment", &intervals_table(&metadata.intervals).trim_fmt()),
-        section("ended relationships", &ended_table(&metadata.ended).trim_fmt()),
-    ]
-}
-
-fn pools_table(pools: &[Pool]) -> Table {
-    let mut rows = table(&[">ID", "NAME", ">SLOTS", ">USED", ">PRESERVED"]);
-    for pool in pools {
-        rows.add_row([
-            pool.id.to_string(),
-            pool.name.clone(),
-            pool.slots.to_string(),
-            pool.used.to_string(),
-            pool.preserved.to_string(),
-        ]);
-    }
-    rows
-}
-
-fn volumes_table(volumes: &[Volume]) -> Table {
-    let mut rows =
-        table(&[">ID", "NAME", "DEVICE", "TYPE", ">SIZE", ">TRACKS", "POOL", ">OWN BLOCKS"]);
-    for volume in volumes {
-        rows.add_row([
-            volume.id.to_string(),
-            volume.name.clone(),
-            volume.device.clone(),
-            volume.volume_type.to_string(),
-            size(volume.size_bytes),
-            volume.tracks.to_string(),
-            volume.pool.clone().unwrap_or_else(|| "-".to_owned()),
-            volume.own_blocks.map_or_else(|| "-".to_owned(), |blocks| blocks.to_string()),
-        ]);
-    }
-    rows
-}
-
-fn copies_table(copies: &[Copy]) -> Table {
-    let headers = [">ID", "SOURCE", "TARGET", ">FROM", ">TO", ">TRACKS", ">LEFT", "MODE", "STATE"];
-    let mut rows = table(&[&headers[..], &[">T0", "ESTABLISHED"]].concat());
-    for copy in copies {
-        let mode = match copy.mode {
-            CopyMode::Copy => "copy",
-            CopyMode::Nocopy => "nocopy",
-        };
-        rows.add_row([
-            copy.id.to_string(),
-            copy.source.clone(),
-            copy.target.clone(),
-            copy.source_track.to_string(),
-            copy.target_track.to_string(),
-            copy.tracks.to_string(),
-            copy.tracks_left.to_string(),
-            mode.to_owned(),
-            copy.health.to_owned(),
-            copy.t0.to_string(),
-            time(copy.established_at),
-        ]);
-    }
-    rows
-}
-
-fn intervals_table(intervals: &[Interval]) -> Table {
-    let mut rows = table(&["SOURCE", "POOL", ">T0", ">COPIES", ">PRESERVED BLOCKS"]);
-    for interval in intervals {
-        rows.add_row([
-            interval.source.clone(),
-            interval.pool.clone(),
-            interval.t0.to_string(),
-            interval.copies.to_string(),
-            interval.preserved.to_string(),
-        ]);
-    }
-    rows
-}
-
-fn ended_table(ended: &[Ended]) -> Table {
-    let mut rows = table(&[">ID", "SOURCE", "TARGET", ">LEFT", "REASON"]);
-    for ended in ended {
-        let reason = match ended.reason {
-            EndReason::Completed => "completed",
-            EndReason::Withdrawn => "withdrawn",
-        };
-        rows.add_row([
-            ended.id.to_string(),
-            ended.source.clone(),
-            ended.target.clone(),
-            ended.tracks_left.to_string(),
-            reason.to_owned(),
-        ]);
-    }
-    rows
 }

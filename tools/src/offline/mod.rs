@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod dump;
+mod dump_text;
 
 use std::path::Path;
 
@@ -12,7 +13,8 @@ use crate::failure::Failure;
 
 /// What an opening of the store would find. The store is locked only while it is looked at.
 fn look_at(path: &Path, payloads: bool) -> Result<Examination, Failure> {
-    let mut storage = LocalStorage::open(path, Access::ReadOnly)?;
+    let mut storage =
+        LocalStorage::open(path, Access::ReadOnly).map_err(Failure::StoreUnavailable)?;
     examine(&mut storage, payloads)
         .map_err(|source| Failure::StoreUnreadable { path: path.to_owned(), source })
 }
