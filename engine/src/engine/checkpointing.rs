@@ -27,8 +27,8 @@ pub(super) struct Checkpointer {
     writer: Option<CheckpointWriter>,
     /// Where replay would begin now.
     replay_from: Position,
-    /// After a failure the next attempt waits so long.
-    retry_at_us: u64,
+    /// After a failure the next attempt waits until then.
+    retry_at_us: Option<u64>,
 }
 
 /// One staged version, as a checkpoint lists it.
@@ -43,11 +43,16 @@ const RETRY_US: u64 = 1_000_000;
 
 impl Checkpointer {
     pub(super) fn new(slots: CheckpointSlots, replay_from: Position) -> Self {
-        Self { slots, writer: None, replay_from, retry_at_us: 0 }
+        Self { slots, writer: None, replay_from, retry_at_us: None }
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.writer.is_none()
+    }
+
+    /// When to try again what has failed.
+    pub(super) fn deadline_us(&self) -> Option<u64> {
+        self.retry_at_us
     }
 }
 
@@ -84,10 +89,15 @@ impl Engine {
         let pressed = !self.waiting.is_empty() || !self.has_record_room();
         let needed_from = self.live_from().min(self.journal.durable());
         let gain = needed_from.0.saturating_sub(self.journal.oldest().0);
-        let due = since >= self.journal.capacity_bytes() / 4 || (pressed && gain >= 2 * segment);
+        // Where no further segments can be made, each one counts.
+        let worth = if self.journal.lacks_slots() { segment } else { 2 * segment };
+        let due = since >= self.journal.capacity_bytes() / 4 || (pressed && gain >= worth);
+        if self.checkpointer.retry_at_us.is_some_and(|at| self.now.monotonic_us >= at) {
+            self.checkpointer.retry_at_us = None;
+        }
         let may = self.checkpointer.is_idle()
             && self.fail_stop.is_none()
-            && self.now.monotonic_us >= self.checkpointer.retry_at_us;
+            && self.checkpointer.retry_at_us.is_none();
         if due && may {
             self.begin_checkpoint();
         }
@@ -119,7 +129,8 @@ impl Engine {
     }
 
     fn begin_checkpoint(&mut self) {
-        if self.active.is_some() || self.journaling.applied_early() {
+        // A command that waits for requests may wait for what the checkpoint sets free.
+        if self.command_is_recording() || self.journaling.applied_early() {
             return;
         }
         let mark = self.journal.durable_mark();
@@ -160,7 +171,7 @@ impl Engine {
             }
             Err(_) => {
                 self.checkpointer.writer = None;
-                self.checkpointer.retry_at_us = self.now.monotonic_us + RETRY_US;
+                self.checkpointer.retry_at_us = Some(self.now.monotonic_us + RETRY_US);
             }
             Ok(()) => {
                 writer.action_done();

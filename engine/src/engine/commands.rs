@@ -125,6 +125,13 @@ impl Engine {
         Ok(None)
     }
 
+    /// True when the command under way makes an object or has its record on the way; both end by themselves.
+    pub(super) fn command_is_recording(&self) -> bool {
+        self.active
+            .as_ref()
+            .is_some_and(|active| matches!(active.work, Work::Creating(_) | Work::Recording(_)))
+    }
+
     fn continue_command(&mut self) {
         let Some(active) = self.active.take() else {
             return;
@@ -220,7 +227,12 @@ impl Engine {
             if failed {
                 self.answer(id, Err(refuse(RefusalKind::FailStop, "the store takes no writes")));
             } else if oldest.is_some_and(|oldest| oldest <= seq) {
-                self.drains.push((seq, id));
+                if self.shutdown == super::Shutdown::Done {
+                    let message = "the server stops; the file system is full, what is staged stays in the journal";
+                    self.answer(id, Err(refuse(RefusalKind::Shutdown, message)));
+                } else {
+                    self.drains.push((seq, id));
+                }
             } else {
                 self.answer(id, Ok(Report::Done));
             }

@@ -49,6 +49,10 @@ pub(super) struct Destager {
     pub(super) hold: bool,
     /// The journal filled up: go on until it is well below.
     pressed: bool,
+    /// Homes and pools that found the file system full, until frames have gone home again.
+    full: BTreeSet<Object>,
+    /// The last batch could not go home because the file system is full.
+    stuck: bool,
 }
 
 #[derive(Debug)]
@@ -91,6 +95,21 @@ impl Destager {
         self.batch.is_none()
     }
 
+    /// True when staged data cannot go home because the file system is full.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck
+    }
+
+    /// True when the object found the file system full and no frame has gone home since.
+    pub(super) fn found_full(&self, object: Object) -> bool {
+        self.full.contains(&object)
+    }
+
+    /// A write of a home or pool found the file system full.
+    pub(super) fn set_full(&mut self, object: Object) {
+        self.full.insert(object);
+    }
+
     pub(super) fn host_wrote(&mut self, now: Moment) {
         self.last_host_write_us = now.monotonic_us;
     }
@@ -104,20 +123,29 @@ impl Destager {
 impl Engine {
     /// When the destager wants to be called, if it has something to wait for.
     pub(super) fn destage_deadline_us(&self) -> Option<u64> {
-        let waits = self.destager.is_idle() && self.stage.oldest().is_some();
+        let waits = self.destager.is_idle() && self.stage.oldest().is_some() && self.may_destage();
         waits.then(|| (self.destager.last_host_write_us + IDLE_US).max(self.destager.retry_at_us))
+    }
+
+    /// False while batches are held up by what ends with an event of its own.
+    fn may_destage(&self) -> bool {
+        let in_vain = self.shutdown != super::Shutdown::No && self.has_failed_pool();
+        !self.destager.hold
+            && self.fail_stop.is_none()
+            && self.shutdown != super::Shutdown::Closing
+            && self.has_record_room()
+            && !in_vain
     }
 
     /// Begins a batch when it is time for one.
     pub(super) fn step_destage(&mut self) {
         self.apply_deferred();
-        let in_vain = self.shutdown != super::Shutdown::No && self.has_failed_pool();
-        let may =
-            !self.destager.hold && self.fail_stop.is_none() && self.has_record_room() && !in_vain;
-        if !self.destager.is_idle() || !may {
+        if !self.destager.is_idle() || !self.may_destage() {
             return;
         }
         let Some(oldest) = self.stage.oldest() else {
+            self.destager.full.clear();
+            self.destager.stuck = false;
             return;
         };
         let capacity = self.journal.capacity_bytes();
@@ -250,12 +278,12 @@ impl Engine {
         match (error, batch.step) {
             // A failed sync of a home was dealt with when it failed (F3).
             (RequestError::FailStop, _) | (_, BatchStep::SyncingHomes) => {}
-            (_, BatchStep::Copying | BatchStep::SyncingCopies) => self.fail_slot_users(batch),
-            (RequestError::NoSpace, BatchStep::Writing) => {
-                for &(volume, _) in &batch.blocks {
-                    self.runtimes.entry(volume).or_default().no_space = true;
-                }
+            (error, BatchStep::Copying | BatchStep::SyncingCopies) => {
+                let none_failed = self.fail_slot_users(batch).is_empty();
+                self.destager.stuck = none_failed && error == RequestError::NoSpace;
             }
+            // The objects concerned are in `full`: new writes to their holes are refused (rule O9).
+            (RequestError::NoSpace, BatchStep::Writing) => self.destager.stuck = true,
             _ => self.stop_writes("writing staged data home failed"),
         }
         if self.has_failed_pool() && !self.waiting.is_empty() {
@@ -284,15 +312,20 @@ impl Engine {
         }
     }
 
-    /// A pool could not be written: the copies that keep data there fail, the sources go on (rule O9).
-    fn fail_slot_users(&mut self, batch: &Batch) {
-        let mut pools: BTreeSet<PoolId> =
-            batch.preserved.keys().map(|&(_, pool, _)| pool).collect();
-        pools
-            .extend(batch.owned.keys().filter_map(|volume| self.state.volumes.get(volume)?.pool()));
+    /// A pool could not be written: the copies for which the batch keeps data there fail, the sources go on (rule
+    /// O9). A thin volume that is no target keeps its frames.
+    fn fail_slot_users(&mut self, batch: &Batch) -> Vec<RelationshipId> {
         self.fail_copies(|relationship| {
-            relationship.pool.is_some_and(|pool| pools.contains(&pool))
-        });
+            relationship.pool.is_some_and(|pool| {
+                let source = relationship.pair.source;
+                batch.owned.contains_key(&relationship.pair.target)
+                    || batch
+                        .preserved
+                        .range((source, pool, relationship.t0)..=(source, pool, Seq(u64::MAX)))
+                        .next()
+                        .is_some()
+            })
+        })
     }
 
     /// Step 2: everything that some copy is owed, of the blocks of the batch.
@@ -477,9 +510,8 @@ impl Engine {
     /// A `Released` record is durable.
     pub(super) fn released(&mut self, through: Seq) {
         self.stage.release(through);
-        for runtime in self.runtimes.values_mut() {
-            runtime.no_space = false;
-        }
+        self.destager.full.clear();
+        self.destager.stuck = false;
     }
 }
 

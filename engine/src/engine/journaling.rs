@@ -8,10 +8,10 @@
 
 use std::collections::VecDeque;
 
-use super::Engine;
 use super::barrier::{BarrierId, Then};
 use super::ops::Pending;
 use super::write::Unwritten;
+use super::{Engine, Shutdown};
 use crate::io::{Action, CreateSpace, IoFailure, Outcome, ZeroSpace};
 use crate::journal::WriteTicket;
 use crate::limits;
@@ -32,7 +32,12 @@ pub(super) struct Journaling {
     sync_failed: bool,
     /// When the oldest unsynced frame was appended.
     unsynced_since_us: Option<u64>,
+    /// When to try again to make a segment, after a failure.
+    retry_segments_at_us: Option<u64>,
 }
+
+/// After a segment could not be made (file system full) the next attempt waits so long.
+const RETRY_US: u64 = 1_000_000;
 
 /// A record that is not applied.
 #[derive(Debug)]
@@ -73,11 +78,13 @@ impl Journaling {
         self.unsynced_since_us.get_or_insert(now.monotonic_us);
     }
 
-    pub(super) fn unsynced_deadline_us(&self) -> Option<u64> {
-        match self.syncing {
+    /// When the journal wants to be called: for a sync that is due, or a segment that could not be made.
+    pub(super) fn deadline_us(&self) -> Option<u64> {
+        let sync = match self.syncing {
             Some(_) => None,
-            None => Some(self.unsynced_since_us? + limits::UNSYNCED_AGE_MAX_US),
-        }
+            None => self.unsynced_since_us.map(|since| since + limits::UNSYNCED_AGE_MAX_US),
+        };
+        [sync, self.retry_segments_at_us].into_iter().flatten().min()
     }
 }
 
@@ -183,12 +190,29 @@ impl Engine {
             let action = Action::Write { offset: write.offset, data: write.data };
             self.emit(write.object, action, Pending::Journal(write.ticket));
         }
+        self.make_segments();
+        self.start_journal_sync();
+    }
+
+    fn make_segments(&mut self) {
+        if matches!(self.shutdown, Shutdown::Closing | Shutdown::Done) {
+            return;
+        }
+        if self.journaling.retry_segments_at_us.is_some_and(|at| self.now.monotonic_us >= at) {
+            self.journaling.retry_segments_at_us = None;
+            self.journal.retry_slots();
+        }
         while let Some(slot) = self.journal.wanted_slot() {
             let bytes = self.journal.segment_bytes();
             let action = Action::Create { bytes, space: CreateSpace::Preallocated };
             self.emit(crate::io::Object::Segment(slot), action, Pending::Segment(slot));
         }
-        self.start_journal_sync();
+    }
+
+    /// A segment could not be made: the journal goes on with those that it has (rule O9).
+    pub(super) fn slot_failed(&mut self, slot: u32) {
+        self.journal.slot_failed(slot);
+        self.journaling.retry_segments_at_us = Some(self.now.monotonic_us + RETRY_US);
     }
 
     fn start_journal_sync(&mut self) {

@@ -118,8 +118,6 @@ struct Runtime {
     gate_shut: u32,
     /// Connections to the volume's export.
     connections: u32,
-    /// The file system was full when the volume's home was written; no new staged writes.
-    no_space: bool,
 }
 
 /// How far a shutdown has come.
@@ -175,9 +173,13 @@ impl Engine {
 
     /// When `tick` must be called at the latest, as `Moment::monotonic_us`.
     pub fn next_deadline_us(&self) -> Option<u64> {
-        let journal = self.journaling.unsynced_deadline_us();
+        if self.fail_stop.is_some() {
+            return None;
+        }
+        let journal = self.journaling.deadline_us();
         let destage = self.destage_deadline_us();
-        [journal, destage].into_iter().flatten().min()
+        let checkpoint = self.checkpointer.deadline_us();
+        [journal, destage, checkpoint].into_iter().flatten().min()
     }
 
     /// Carries out what follows from everything taken so far; appends the operations to perform.
@@ -312,9 +314,17 @@ impl Engine {
                 }
             }
             Shutdown::Draining => {
+                // What cannot go home stays in the journal.
+                let stuck = self.destager.is_stuck();
+                let drained = self.stage.oldest().is_none() || self.has_failed_pool() || stuck;
+                if stuck {
+                    for write in std::mem::take(&mut self.waiting) {
+                        self.finish(write.finish, Err(RequestError::NoSpace));
+                    }
+                }
                 let idle = self.waiting.is_empty()
                     && self.active.is_none()
-                    && (self.stage.oldest().is_none() || self.has_failed_pool())
+                    && drained
                     && self.journaling.is_quiet()
                     && self.destager.is_idle()
                     && self.copier.is_idle()

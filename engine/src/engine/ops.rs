@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::barrier::{BarrierId, HomeWrite, Host, Then};
+use super::write::WaitingWrite;
 use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome, ZeroSpace};
 use crate::journal::WriteTicket;
 use crate::lookup::Place;
@@ -24,6 +25,8 @@ pub(super) enum Pending {
     Wrote { barrier: BarrierId, object: Object, ticket: Option<Ticket> },
     /// First half of a transfer: what is read is then written.
     Moving { to: (Object, u64), barrier: BarrierId, ticket: Ticket },
+    /// Space in the home for a write that is to be staged.
+    Allocate(WaitingWrite),
     /// A batch of frames.
     Journal(WriteTicket),
     /// A sync of one segment.
@@ -83,6 +86,9 @@ impl Engine {
                     self.tickets.give_back(ticket);
                 }
                 self.syncs.entry(object).or_default().wrote();
+                if matches!(completion.result, Err(IoFailure::NoSpace)) {
+                    self.destager.set_full(object);
+                }
                 self.release(barrier, completion.result.map(drop).map_err(host_error));
             }
             Pending::Moving { to, barrier, ticket } => {
@@ -97,12 +103,13 @@ impl Engine {
                     _ => self.release(barrier, Err(RequestError::Io)),
                 }
             }
+            Pending::Allocate(write) => self.space_allocated(write, completion.result),
             Pending::Journal(ticket) => self.journal_written(ticket, completion.result),
             Pending::JournalSync => self.journal_synced(completion.result),
             Pending::ObjectSync(object) => self.object_synced(object, completion.result),
             Pending::Segment(slot) => match completion.result {
                 Ok(_) => self.journal.slot_ready(slot),
-                Err(_) => self.journal.slot_failed(slot),
+                Err(_) => self.slot_failed(slot),
             },
             Pending::Barrier(barrier) => {
                 self.release(barrier, completion.result.map(drop).map_err(host_error));

@@ -7,11 +7,12 @@
 //! - W3 A frame is appended only after credits for all slots that it will need were taken; a copy
 //!   that gets none has failed by a record before the frame (rule O7).
 //! - W4 A staged write is visible, and answered, when its journal write and all before it have completed.
+//! - W5 While a home or pool finds the file system full, a write is staged only when it will fit there (rule O9).
 
 use super::Engine;
 use super::barrier::{Finish, HomeWrite, Host, Then};
 use super::ops::Pending;
-use crate::io::{Action, Buffer, ZeroSpace};
+use crate::io::{Action, Buffer, IoFailure, Object, Outcome, ZeroSpace};
 use crate::journal::Journal;
 use crate::limits;
 use crate::lookup::{Piece, View};
@@ -40,7 +41,7 @@ enum NewBytes {
     Trim,
 }
 
-/// A write that waits for journal space.
+/// A write that waits for space in its home or in the journal.
 #[derive(Debug)]
 pub(super) struct WaitingWrite {
     pub(super) finish: Finish,
@@ -167,7 +168,7 @@ impl Engine {
             {
                 self.finish(finish, Ok(()));
             }
-            _ => self.stage_or_wait(finish, change),
+            _ => self.stage_if_it_fits(finish, change),
         }
     }
 
@@ -329,7 +330,9 @@ impl Engine {
             self.finish(finish, Ok(()));
             return;
         };
-        if staged || thin.slots.range(blocks.clone()).next().is_none() {
+        let has_slots = thin.slots.range(blocks.clone()).next().is_some();
+        // The reserve of the journal is for records that make room, not for advice.
+        if staged || !has_slots || self.journal.room() == 0 {
             self.finish(finish, Ok(()));
             return;
         }
@@ -339,11 +342,46 @@ impl Engine {
         self.append(Record::Trimmed { volume: id, runs }, Some(barrier));
     }
 
+    /// Stages a change, after a look whether it will fit its home where that found the file system full (W5).
+    fn stage_if_it_fits(&mut self, finish: Finish, change: Change) {
+        let Some(volume) = self.state.volumes.get(&change.volume) else {
+            return;
+        };
+        match (&volume.backing, &change.bytes) {
+            (Backing::Home, NewBytes::Data(data))
+                if self.destager.found_full(Object::Home(change.volume)) =>
+            {
+                let object = Object::Home(change.volume);
+                let (offset, bytes) = (change.range.start, data.len() as u64);
+                let write = WaitingWrite { finish, change };
+                self.emit(object, Action::Allocate { offset, bytes }, Pending::Allocate(write));
+            }
+            (Backing::Thin(thin), bytes)
+                if self.destager.found_full(Object::Pool(thin.pool))
+                    && !change.range.blocks().all(|block| thin.slots.contains(Block(block))) =>
+            {
+                let is_advice = matches!(bytes, NewBytes::Trim);
+                self.finish(finish, if is_advice { Ok(()) } else { Err(RequestError::NoSpace) });
+            }
+            _ => self.stage_or_wait(finish, change),
+        }
+    }
+
+    /// The home has space for a write, or has none.
+    pub(super) fn space_allocated(
+        &mut self,
+        WaitingWrite { finish, change }: WaitingWrite,
+        result: Result<Outcome, IoFailure>,
+    ) {
+        // What was true when it began to wait may not be true any more.
+        match result.map_err(|_| RequestError::NoSpace).and_then(|_| self.may_write(&change)) {
+            Ok(()) => self.stage_or_wait(finish, change),
+            Err(error) => self.finish(finish, Err(error)),
+        }
+    }
+
     fn stage_or_wait(&mut self, finish: Finish, change: Change) {
-        let no_space = self.runtimes.get(&change.volume).is_some_and(|runtime| runtime.no_space);
-        if no_space {
-            self.finish(finish, Err(RequestError::NoSpace));
-        } else if self.waiting.is_empty() && self.journal.room() >= self.journal_need(&change) {
+        if self.waiting.is_empty() && self.journal.room() >= self.journal_need(&change) {
             self.stage_change(finish, change);
         } else {
             self.stats.delayed_writes += 1;

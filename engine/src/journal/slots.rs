@@ -113,6 +113,11 @@ impl Slots {
         self.paused = true;
     }
 
+    /// True when a creation failed and none may be tried now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Creations may be tried again.
     pub(super) fn retry(&mut self) {
         self.paused = false;

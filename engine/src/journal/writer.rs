@@ -451,6 +451,11 @@ impl Journal {
         self.slots.failed(slot);
     }
 
+    /// True when a slot could not be created, and since then none was released and none tried again.
+    pub fn lacks_slots(&self) -> bool {
+        self.slots.is_paused()
+    }
+
     /// Slots may be wanted again after `slot_failed`.
     pub fn retry_slots(&mut self) {
         self.slots.retry();
