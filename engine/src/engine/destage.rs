@@ -20,15 +20,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use super::barrier::{BarrierId, Then};
-use super::ops::TRANSFER_BYTES_MAX;
+use super::moves::{Move, newest_bytes, push_move, slot_moves};
 use crate::io::Object;
-use crate::lookup::{Piece, Place, View};
+use crate::lookup::{Piece, View};
 use crate::request::RequestError;
-use crate::stage::Content;
 use crate::state::{Backing, Health, Record};
-use crate::units::{
-    BLOCK_BYTES, Block, ByteRange, Moment, PoolId, RelationshipId, Seq, Slot, VolumeId,
-};
+use crate::units::{Block, Moment, PoolId, RelationshipId, Seq, Slot, VolumeId};
 
 /// Blocks of a batch, at most (a little over, by the last frame).
 const BATCH_BLOCKS_MAX: u64 = 4096;
@@ -38,6 +35,9 @@ const RECORD_BYTES_PER_BLOCK: u64 = 32;
 const IDLE_US: u64 = 20_000;
 /// After a batch that could not be finished (file system full) the next one waits so long.
 const RETRY_US: u64 = 1_000_000;
+
+/// Blocks of one record: bounds its size well below a segment.
+const RECORD_BLOCKS: usize = 512;
 
 /// What the destager is at.
 #[derive(Debug, Default)]
@@ -80,14 +80,6 @@ enum BatchStep {
     Writing,
     SyncingHomes,
     Releasing,
-}
-
-/// Bytes to be moved to an object.
-#[derive(Clone, Copy, Debug)]
-struct Move {
-    from: Place,
-    to: (Object, u64),
-    bytes: u64,
 }
 
 impl Destager {
@@ -501,12 +493,6 @@ impl Engine {
             .any(|relationship| relationship.health != Health::Good)
     }
 
-    fn perform_moves(&mut self, moves: Vec<Move>, barrier: BarrierId) {
-        for moved in moves {
-            self.transfer(moved.from, moved.to, moved.bytes, barrier);
-        }
-    }
-
     /// A `Released` record is durable.
     pub(super) fn released(&mut self, through: Seq) {
         self.stage.release(through);
@@ -514,59 +500,3 @@ impl Engine {
         self.destager.stuck = false;
     }
 }
-
-/// Blocks of one record: bounds its size well below a segment.
-const RECORD_BLOCKS: usize = 512;
-
-/// Moves that fill a fresh slot with an image.
-fn slot_moves(pool: PoolId, slot: Slot, block: Block, pieces: &[Piece], moves: &mut Vec<Move>) {
-    for piece in pieces {
-        let to = slot.offset() + (piece.range.start - block.offset());
-        let to = (Object::Pool(pool), to);
-        push_move(moves, Move { from: piece.place, to, bytes: piece.range.bytes() });
-    }
-}
-
-/// Appends a move, joined with the last one when both are neighbours on both sides.
-fn push_move(moves: &mut Vec<Move>, next: Move) {
-    if let Some(last) = moves.last_mut()
-        && last.to.0 == next.to.0
-        && last.to.1 + last.bytes == next.to.1
-        && last.from.advance(last.bytes) == next.from
-        && last.bytes + next.bytes <= TRANSFER_BYTES_MAX
-    {
-        last.bytes += next.bytes;
-        return;
-    }
-    moves.push(next);
-}
-
-/// Lays a version over the newer bytes gathered so far; versions come in ascending order.
-fn newest_bytes(pieces: &mut Vec<Piece>, block: Block, version: &crate::stage::Version) {
-    let start = block.offset() + u64::from(version.start);
-    let range = ByteRange { start, end: block.offset() + u64::from(version.end) };
-    let place = match version.content {
-        Content::Zeroes => Place::Zeroes,
-        Content::Journal(position) => Place::Journal(position),
-    };
-    let mut kept = Vec::with_capacity(pieces.len() + 1);
-    for piece in pieces.drain(..) {
-        if !piece.range.overlaps(range) {
-            kept.push(piece);
-            continue;
-        }
-        if piece.range.start < range.start {
-            let left = ByteRange { start: piece.range.start, end: range.start };
-            kept.push(Piece { range: left, place: piece.place });
-        }
-        if range.end < piece.range.end {
-            let place = piece.place.advance(range.end - piece.range.start);
-            kept.push(Piece { range: ByteRange { start: range.end, end: piece.range.end }, place });
-        }
-    }
-    kept.push(Piece { range, place });
-    kept.sort_by_key(|piece| piece.range.start);
-    *pieces = kept;
-}
-
-const _: () = assert!(BLOCK_BYTES <= TRANSFER_BYTES_MAX);

@@ -470,65 +470,6 @@ impl Engine {
         self.destager.host_wrote(self.now);
     }
 
-    /// Takes a credit for every block that the write makes a thin volume's own.
-    fn take_own_credits(&mut self, id: VolumeId, range: ByteRange) -> Result<(), RequestError> {
-        let Some(volume) = self.state.volumes.get_mut(&id) else {
-            return Ok(());
-        };
-        let Backing::Thin(thin) = &mut volume.backing else {
-            return Ok(());
-        };
-        let needed: Vec<u32> = range
-            .blocks()
-            .filter(|&block| !thin.owns(Block(block)) && !thin.owed.contains(block))
-            .collect();
-        let Some(pool) = self.state.pools.get_mut(&thin.pool) else {
-            return Ok(());
-        };
-        if !pool.allocator.take_credits(needed.len() as u64) {
-            return Err(RequestError::NoSpace);
-        }
-        for block in needed {
-            thin.owed.set(block..block + 1);
-        }
-        Ok(())
-    }
-
-    /// Takes a credit in each pool for every block that must be preserved before home may advance;
-    /// copies for which there is none fail (rule O7).
-    fn take_preserve_credits(&mut self, id: VolumeId, range: ByteRange) {
-        let mut failed: Vec<RelationshipId> = Vec::new();
-        for (&pool_id, pool) in &mut self.state.pools {
-            let Some(chain) = pool.chains.get_mut(&id) else {
-                continue;
-            };
-            for block in range.blocks().map(Block) {
-                if !chain.needs_charge(block) {
-                    continue;
-                }
-                if pool.allocator.take_credits(1) {
-                    chain.charge(block);
-                    self.stats.first_writes += 1;
-                    continue;
-                }
-                let unserved = chain.unserved(block);
-                for (&relationship, known) in &mut self.state.relationships {
-                    let concerned = known.health == Health::Good
-                        && known.pool == Some(pool_id)
-                        && known.pair.source == id
-                        && unserved.contains(&known.t0);
-                    if concerned {
-                        known.health = Health::Failing;
-                        failed.push(relationship);
-                    }
-                }
-            }
-        }
-        if !failed.is_empty() {
-            self.append(Record::Failed { ids: failed }, None);
-        }
-    }
-
     /// Frames whose journal write has completed become visible and are answered (W4).
     pub(super) fn frames_written(&mut self) {
         let written = self.journal.written();
