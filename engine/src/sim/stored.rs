@@ -83,13 +83,17 @@ pub(super) enum Survival {
     All,
     /// Whole changes, each with one chance in two.
     Whole,
+    /// Of each change the part before or behind some sector.
+    Torn,
     /// Sectors, each with so many chances in eight.
     Sectors(u64),
 }
 
 /// What a power cut chooses from.
-const SURVIVALS: [Survival; 6] = [
+const SURVIVALS: [Survival; 8] = [
     Survival::Nothing,
+    Survival::Torn,
+    Survival::Torn,
     Survival::All,
     Survival::Whole,
     Survival::Sectors(4),
@@ -182,6 +186,14 @@ impl Stored {
     }
 }
 
+/// Hands the part of a change before or behind some sector to `keep`.
+fn tear(offset: u64, content: &Content, prng: &mut Prng, mut keep: impl FnMut(u64, &Content)) {
+    let end = offset + content.bytes();
+    let cut = (offset + prng.below(content.bytes())).next_multiple_of(SECTOR).min(end);
+    let (start, stop) = if prng.once_in(2) { (offset, cut) } else { (cut, end) };
+    keep(start, &content.part(offset, start, stop));
+}
+
 /// Hands the surviving parts of a change to `keep`.
 pub(super) fn survive(
     survival: Survival,
@@ -199,10 +211,9 @@ pub(super) fn survive(
                 keep(offset, content);
             }
         }
+        Survival::Torn => tear(offset, content, prng, keep),
         Survival::Sectors(_) if content.bytes() > ZERO_BY_SECTORS_MAX => {
-            let cut = (offset + prng.below(content.bytes())).next_multiple_of(SECTOR).min(end);
-            let (start, stop) = if prng.once_in(2) { (offset, cut) } else { (cut, end) };
-            keep(start, &content.part(offset, start, stop));
+            tear(offset, content, prng, keep);
         }
         Survival::Sectors(chances) => {
             let mut start = offset;
