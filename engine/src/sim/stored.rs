@@ -150,10 +150,15 @@ impl Stored {
         });
     }
 
-    /// Nobody is left to be told of the changes: they all happened before whatever comes.
-    pub(super) fn deliver_all(&mut self) {
+    /// The process ends and the object is opened anew. Nobody is left to be told of the changes: they
+    /// all happened before whatever comes. What a failed sync left in memory only is dropped: whoever
+    /// opens an object asks the system to forget what it need not write.
+    pub(super) fn reopen(&mut self) {
+        self.latched = false;
+        self.cache = self.durable.clone();
         for change in &mut self.pending {
             change.delivered = 0;
+            change.content.apply(change.offset, &mut self.cache);
         }
     }
 
