@@ -173,3 +173,37 @@ fn every_promise_survives_a_power_cut_after_any_operation_while_a_pool_runs_full
     let done = cuts(&Plan::scripted(1, 6), &pool_runs_full(), 6, None);
     assert!(done.expect("no promise is broken") > 300);
 }
+
+/// What catches a mutation: a script with power cuts, or a seed of the simulation.
+fn catch(mutation: Mutation) -> Option<String> {
+    let scripts = [
+        (Plan::scripted(2, 1 << 14), life_of_two_copies()),
+        (Plan::scripted(1, 6), pool_runs_full()),
+    ];
+    for (plan, script) in scripts {
+        if let Err(failure) = cuts(&plan, &script, 3, Some(mutation)) {
+            return Some(format!("a script: {failure}"));
+        }
+    }
+    let config = Config { mutation: Some(mutation), ..Config::default() };
+    (1..=SEEDS_PER_MUTATION).find_map(|seed| match std::panic::catch_unwind(|| run(seed, config)) {
+        Ok(Ok(_)) => None,
+        Ok(Err(failure)) => Some(failure.to_string()),
+        Err(_) => Some(format!("seed {seed}: the engine panics")),
+    })
+}
+
+/// Seeds within which a mutation has to be caught.
+const SEEDS_PER_MUTATION: u64 = 500;
+
+#[test]
+fn each_broken_rule_is_caught() {
+    let mut survivors = Vec::new();
+    for mutation in MUTATIONS {
+        match catch(mutation) {
+            Some(how) => println!("{mutation:?} is caught by {}", how.lines().next().unwrap_or("")),
+            None => survivors.push(mutation),
+        }
+    }
+    assert!(survivors.is_empty(), "nothing notices {survivors:?}");
+}

@@ -12,6 +12,8 @@ use super::checkpointing::{self, Checkpointer};
 use super::{Engine, Shutdown};
 use crate::io::{IoFailure, Object, Storage};
 use crate::journal::{self, CreateParameters, FrameContent, Presence, Recovered, ScannedFrame};
+#[cfg(feature = "sim")]
+use crate::sim::mutation::{Mutation, NeverSynced};
 use crate::slab::Slab;
 use crate::stage::{Content, Frame, Stage};
 use crate::state::{Backing, Record, RecordError, State, StateError};
@@ -32,7 +34,7 @@ pub struct OpenOptions {
     pub entropy: [u8; 32],
     /// A rule that is broken on purpose.
     #[cfg(feature = "sim")]
-    pub mutation: Option<crate::sim::mutation::Mutation>,
+    pub mutation: Option<Mutation>,
 }
 
 impl Default for OpenOptions {
@@ -108,6 +110,13 @@ impl Engine {
             };
             journal::create(storage, &parameters)?;
         }
+        #[cfg(feature = "sim")]
+        let recovered = if options.mutation == Some(Mutation::SkipTailSync) {
+            journal::recover(&mut NeverSynced(storage), approve)?
+        } else {
+            journal::recover(storage, approve)?
+        };
+        #[cfg(not(feature = "sim"))]
         let recovered = journal::recover(storage, approve)?;
         // Once more: recovery may have moved payloads.
         let (state, stage) = replay(&recovered.checkpoint, &recovered.frames)?;

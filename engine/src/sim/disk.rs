@@ -234,8 +234,7 @@ impl SimDisk {
     pub fn kill(&mut self) {
         self.drop_in_flight();
         for stored in self.objects.values_mut() {
-            stored.latched = false;
-            stored.deliver_all();
+            stored.reopen();
         }
         self.power = Power::On;
         self.note(&[3]);

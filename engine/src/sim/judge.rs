@@ -3,12 +3,16 @@
 use super::directory::{KnownCopy, KnownPool, KnownVolume, Verdict, lies};
 use super::faults::ActionKind;
 use super::model::{Leaves, Pair, View};
+use super::workload::Ask;
 use super::world::World;
 use crate::admin::{
     Answer, Command, CopyMode, CopyReport, CopySelector, CopyState, Refusal, RefusalKind, Report,
 };
 use crate::request::{Allocation, Reply, ReplyData, RequestError, StatusExtent};
 use crate::units::ByteRange;
+
+/// Bytes of a new image that are read at once.
+const EARLY_LOOK: u64 = 128 << 10;
 
 /// A request that is in flight.
 #[derive(Clone, Debug)]
@@ -380,6 +384,7 @@ impl World {
                     return Err("accepted against the rules".to_owned());
                 }
                 self.established(&pairs, &images, mode, &copies)?;
+                self.look_early(&pairs);
             }
             (Commanded::Withdraw { copies }, Report::Copies(withdrawn)) => {
                 self.withdrawn(&copies, &withdrawn)?;
@@ -424,6 +429,17 @@ impl World {
             self.directory.copies.insert(report.id, copy);
         }
         Ok(())
+    }
+
+    /// Some look at a new image at once, when writes of the source may still be on their way.
+    fn look_early(&mut self, pairs: &[Pair]) {
+        for pair in pairs {
+            if self.prng.once_in(2) && !self.shutting_down {
+                let start = pair.target_start;
+                let end = start + pair.bytes.min(EARLY_LOOK);
+                self.ask(pair.target, Ask::Read(ByteRange { start, end }));
+            }
+        }
     }
 
     fn withdrawn(&mut self, copies: &[(u32, u32)], withdrawn: &[CopyReport]) -> Result<(), String> {

@@ -368,8 +368,10 @@ impl Model {
         let shift = self.images[index].pair.shift();
         let moved = |at: u64| at.wrapping_add_signed(shift);
         let range = ByteRange { start: moved(piece.range.start), end: moved(piece.range.end) };
-        let Value::Data { write, shift: total } = piece.value else { return };
-        let found = Value::Data { write, shift: total - shift };
+        let found = match piece.value {
+            Value::Data { write, shift: total } => Value::Data { write, shift: total - shift },
+            other => other,
+        };
         if let ImageState::Taken(content) = &mut self.images[index].state {
             content.for_each(range, |versions| {
                 let nested = |version: &Version| matches!(version.value, Value::Image { .. });
@@ -554,7 +556,10 @@ impl Model {
             };
             if same {
                 // Zeroes look alike, whoever wrote them: they tell nothing of an instant.
-                let seen = seen.filter(|_| version.value != Value::Zero);
+                let seen = match version.value {
+                    Value::Zero => seen.map(|(cut, ..)| (cut, 0, NEVER)),
+                    _ => seen,
+                };
                 // Zeroes may be the host's or the image's: then they count as the image's.
                 let shown = versions.iter().rev().find_map(|version| version.image);
                 let image = version.image.or(shown.filter(|_| version.value == Value::Zero));

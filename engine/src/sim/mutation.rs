@@ -1,7 +1,9 @@
 //! Rules that the engine can be told to break, so that the simulator shows that it would notice.
 //!
-//! `OpenOptions::mutation` carries one; the engine asks `mutated(..)` at the place that keeps the rule.
+//! `OpenOptions::mutation` carries one; the engine asks `breaks!(..)` at the place that keeps the rule.
 //! A mutation that no test catches is a hole in the tests.
+
+use crate::io::{CreateSpace, IoFailure, Object, Storage};
 
 /// One rule of the design, broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,10 +40,8 @@ pub enum Mutation {
     ReuseSlotBeforeReadsEnd,
     /// O9: after a failed sync the next one is believed.
     BelieveRetriedSync,
-    /// O10: replay runs on past a damaged frame.
-    ReplayPastDamage,
     /// O10: recovery does not sync the tail that it accepted.
-    SkipTailRewrite,
+    SkipTailSync,
     /// O11: the target of unreadable metadata gives data.
     ServeFailedTarget,
     /// O12: a journal that nobody flushes is never synced.
@@ -49,7 +49,7 @@ pub enum Mutation {
 }
 
 /// All of them, in the order of the rules.
-pub const MUTATIONS: [Mutation; 20] = [
+pub const MUTATIONS: [Mutation; 19] = [
     Mutation::HomeBeforeCopyRecorded,
     Mutation::SkipPoolSyncBeforePreserved,
     Mutation::SkipTargetSyncBeforeCopied,
@@ -66,8 +66,40 @@ pub const MUTATIONS: [Mutation; 20] = [
     Mutation::FailedRecordAfterFrame,
     Mutation::ReuseSlotBeforeReadsEnd,
     Mutation::BelieveRetriedSync,
-    Mutation::ReplayPastDamage,
-    Mutation::SkipTailRewrite,
+    Mutation::SkipTailSync,
     Mutation::ServeFailedTarget,
     Mutation::NeverSyncByItself,
 ];
+
+/// A storage whose syncs do nothing (`Mutation::SkipTailSync`).
+pub(crate) struct NeverSynced<'a>(pub(crate) &'a mut dyn Storage);
+
+impl Storage for NeverSynced<'_> {
+    fn read(&mut self, object: Object, offset: u64, buffer: &mut [u8]) -> Result<(), IoFailure> {
+        self.0.read(object, offset, buffer)
+    }
+
+    fn write(&mut self, object: Object, offset: u64, data: &[u8]) -> Result<(), IoFailure> {
+        self.0.write(object, offset, data)
+    }
+
+    fn sync(&mut self, _: Object) -> Result<(), IoFailure> {
+        Ok(())
+    }
+
+    fn create(&mut self, object: Object, bytes: u64, space: CreateSpace) -> Result<(), IoFailure> {
+        self.0.create(object, bytes, space)
+    }
+
+    fn remove(&mut self, object: Object) -> Result<(), IoFailure> {
+        self.0.remove(object)
+    }
+
+    fn length(&mut self, object: Object) -> Result<Option<u64>, IoFailure> {
+        self.0.length(object)
+    }
+
+    fn list(&mut self) -> Result<Vec<Object>, IoFailure> {
+        self.0.list()
+    }
+}

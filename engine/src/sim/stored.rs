@@ -83,13 +83,17 @@ pub(super) enum Survival {
     All,
     /// Whole changes, each with one chance in two.
     Whole,
+    /// Of each change the part before or behind some sector.
+    Torn,
     /// Sectors, each with so many chances in eight.
     Sectors(u64),
 }
 
 /// What a power cut chooses from.
-const SURVIVALS: [Survival; 6] = [
+const SURVIVALS: [Survival; 8] = [
     Survival::Nothing,
+    Survival::Torn,
+    Survival::Torn,
     Survival::All,
     Survival::Whole,
     Survival::Sectors(4),
@@ -146,10 +150,15 @@ impl Stored {
         });
     }
 
-    /// Nobody is left to be told of the changes: they all happened before whatever comes.
-    pub(super) fn deliver_all(&mut self) {
+    /// The process ends and the object is opened anew. Nobody is left to be told of the changes: they
+    /// all happened before whatever comes. What a failed sync left in memory only is dropped: whoever
+    /// opens an object asks the system to forget what it need not write.
+    pub(super) fn reopen(&mut self) {
+        self.latched = false;
+        self.cache = self.durable.clone();
         for change in &mut self.pending {
             change.delivered = 0;
+            change.content.apply(change.offset, &mut self.cache);
         }
     }
 
@@ -182,6 +191,14 @@ impl Stored {
     }
 }
 
+/// Hands the part of a change before or behind some sector to `keep`.
+fn tear(offset: u64, content: &Content, prng: &mut Prng, mut keep: impl FnMut(u64, &Content)) {
+    let end = offset + content.bytes();
+    let cut = (offset + prng.below(content.bytes())).next_multiple_of(SECTOR).min(end);
+    let (start, stop) = if prng.once_in(2) { (offset, cut) } else { (cut, end) };
+    keep(start, &content.part(offset, start, stop));
+}
+
 /// Hands the surviving parts of a change to `keep`.
 pub(super) fn survive(
     survival: Survival,
@@ -199,10 +216,9 @@ pub(super) fn survive(
                 keep(offset, content);
             }
         }
+        Survival::Torn => tear(offset, content, prng, keep),
         Survival::Sectors(_) if content.bytes() > ZERO_BY_SECTORS_MAX => {
-            let cut = (offset + prng.below(content.bytes())).next_multiple_of(SECTOR).min(end);
-            let (start, stop) = if prng.once_in(2) { (offset, cut) } else { (cut, end) };
-            keep(start, &content.part(offset, start, stop));
+            tear(offset, content, prng, keep);
         }
         Survival::Sectors(chances) => {
             let mut start = offset;
