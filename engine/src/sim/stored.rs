@@ -133,7 +133,7 @@ impl Stored {
             .iter()
             .map(|change| change.delivered <= began || prng.once_in(2))
             .collect();
-        for index in 0..covered.len() {
+        for index in (0..covered.len()).rev() {
             // The disk gets the newest bytes of a place: an older change below a covered one is gone.
             let range = self.pending[index].range();
             covered[index] |= (index + 1..covered.len())
