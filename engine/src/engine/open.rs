@@ -19,7 +19,7 @@ use crate::stage::{Content, Frame, Stage};
 use crate::state::{Backing, Record, RecordError, State, StateError};
 use crate::stats::Stats;
 use crate::tickets::Tickets;
-use crate::units::{Moment, Position, Seq, VolumeId};
+use crate::units::{Moment, Position, RelationshipId, Seq, VolumeId};
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -133,6 +133,8 @@ impl Engine {
             }
         }
         engine.distrust_page_cache();
+        let all: Vec<RelationshipId> = engine.state.relationships.keys().copied().collect();
+        engine.copies_ready(&all, &[]);
         Ok(engine)
     }
 

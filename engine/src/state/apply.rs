@@ -272,16 +272,25 @@ impl State {
         }
     }
 
+    /// Blocks have become a thin volume's own. When its relationship has failed they have not: the record
+    /// of the failure may come first in the journal, though it was applied later.
     fn owned(&mut self, id: VolumeId, blocks: &[(u32, Slot)], effects: &mut Effects) {
         let Some(volume) = self.volumes.get_mut(&id) else {
             return;
         };
+        let per_track = volume.geometry.track_blocks();
         let Backing::Thin(thin) = &mut volume.backing else {
             return;
         };
         for &(block, slot) in blocks {
             thin.owed.clear(block..block + 1);
-            if let Some(old) = thin.slots.insert(crate::units::Block(block), slot) {
+            let mut related = volume.as_target.at(block / per_track).iter();
+            let failed = |id: &RelationshipId| {
+                self.relationships.get(id).is_some_and(|known| known.health == Health::Failed)
+            };
+            if related.any(failed) {
+                effects.slots.push((thin.pool, slot));
+            } else if let Some(old) = thin.slots.insert(crate::units::Block(block), slot) {
                 effects.slots.push((thin.pool, old));
             }
         }

@@ -31,8 +31,9 @@ pub struct Relationship {
     /// See R4. Empty after a restart.
     #[serde(skip)]
     pub lingering: TrackBitmap,
-    /// The source's home was synced since T0 (rule O5). A restart leaves what is durable.
-    #[serde(skip, default = "crate::state::relationship::durable_after_restart")]
+    /// The source's home was synced since T0 (rule O5). A restart forgets it: what was written and not
+    /// synced before may be in the system's memory still.
+    #[serde(skip)]
     pub durable: bool,
 }
 
@@ -45,11 +46,6 @@ pub enum Health {
     Failing,
     /// No: the target refuses I/O until it is withdrawn.
     Failed,
-}
-
-/// After a restart the source's home is what the medium holds.
-pub(crate) fn durable_after_restart() -> bool {
-    true
 }
 
 impl Relationship {
