@@ -323,7 +323,11 @@ impl Model {
     pub fn forget(&mut self, volume: u32, range: ByteRange) {
         let now = self.tick();
         if let Some(content) = self.volumes.get_mut(&volume) {
-            content.settle(range, Version::settled(Value::Unknown, now));
+            content.for_each(range, |versions| {
+                // What is in flight may take effect after the failure.
+                versions.retain(|version| version.completed == NEVER);
+                versions.insert(0, Version::settled(Value::Unknown, now));
+            });
         }
     }
 
