@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::directory::{KnownCopy, KnownPool, KnownVolume, lies};
 use super::judge::{Asked, Commanded};
-use super::model::View;
+use super::model::{Leaves, View};
 use super::workload::Stop;
 use super::world::World;
 use crate::Engine;
@@ -323,6 +323,10 @@ impl World {
             if let Some(number) = withdrawal {
                 let leaves = self.directory.leaves(copy.pair.target);
                 self.model.end_withdraw(copy.image, *number, leaves);
+                if leaves == Leaves::Unknown && self.disk.faults_struck() > 0 {
+                    // It may have failed before, unseen.
+                    self.model.forget(copy.pair.target, copy.pair.target_range());
+                }
             }
             self.directory.copies.remove(&id);
         }

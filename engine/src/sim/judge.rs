@@ -462,6 +462,10 @@ impl World {
             } else {
                 self.model.end_withdraw(copy.image, *number, leaves);
             }
+            let failed = report.is_some_and(|report| report.state == CopyState::Failed);
+            if failed && leaves == Leaves::Unknown {
+                self.model.forget(copy.pair.target, copy.pair.target_range());
+            }
         }
         Ok(())
     }

@@ -417,7 +417,7 @@ impl Model {
             content.for_each(piece.range, |versions| {
                 let alive = versions.iter().filter(|version| version.superseded == NEVER).count();
                 let open = alive > 1 || (doubtful && versions.len() > 1);
-                if open && piece.value != Value::Unknown {
+                if open && (doubtful || piece.value != Value::Unknown) {
                     for version in versions.iter_mut() {
                         version.superseded = version.superseded.min(now);
                     }
@@ -429,31 +429,32 @@ impl Model {
         Ok(())
     }
 
-    /// What may stand at byte `at` of the volume, for a report.
+    /// What may stand in the sector from byte `at` of the volume on, for a report.
     pub fn explain(&self, volume: u32, at: u64) -> String {
-        let range = ByteRange { start: at, end: at + 1 };
+        let range = ByteRange { start: at, end: (at + 1).next_multiple_of(SECTOR) };
         let mut text = String::new();
-        for (_, versions) in
+        for (part, versions) in
             self.volumes.get(&volume).iter().flat_map(|content| content.spans(range))
         {
             for version in versions {
-                let _ = write!(text, "\n    {version:?}");
+                let _ = write!(text, "\n    {:#x}: {version:?}", part.start);
                 if let Value::Image { image, shift } = version.value {
-                    text.push_str(&self.explain_image(image, at.wrapping_add_signed(shift)));
+                    text.push_str(&self.explain_image(image, part, shift));
                 }
             }
         }
         text
     }
 
-    fn explain_image(&self, image: usize, at: u64) -> String {
-        let range = ByteRange { start: at, end: at + 1 };
+    fn explain_image(&self, image: usize, range: ByteRange, shift: i64) -> String {
+        let moved = |at: u64| at.wrapping_add_signed(shift);
+        let range = ByteRange { start: moved(range.start), end: moved(range.end) };
         let mut text = format!(" T0 {:?}", self.cuts[self.images[image].cut]);
-        for (_, versions) in
+        for (part, versions) in
             self.image_content(image).iter().flat_map(|content| content.spans(range))
         {
             for version in versions {
-                let _ = write!(text, "\n        {version:?}");
+                let _ = write!(text, "\n        {:#x}: {version:?}", part.start);
             }
         }
         text
