@@ -15,6 +15,8 @@ pub enum Line {
     Do(Move),
     /// Wait until every request and command is answered.
     Quiet,
+    /// Wait until every command is answered.
+    Answered,
     /// Go on for so many turns of the loop, whatever is in flight.
     Turns(u32),
 }
@@ -42,6 +44,11 @@ fn play(world: &mut World, script: &[Line], fates: u64, cuts: &mut u64) -> Resul
             Line::Do(next) => world.make(next.clone())?,
             Line::Turns(turns) => {
                 for _ in 0..*turns {
+                    turn(world, fates, cuts)?;
+                }
+            }
+            Line::Answered => {
+                while !world.commanded.is_empty() {
                     turn(world, fates, cuts)?;
                 }
             }
