@@ -43,6 +43,11 @@ impl<W> Syncs<W> {
         self.durable < self.written
     }
 
+    /// True after a failed sync (Y3).
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Waits until everything written so far is durable.
     pub fn wait(&mut self, waiter: W) -> Wait {
         if self.failed {

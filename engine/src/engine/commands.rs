@@ -137,6 +137,10 @@ impl Engine {
             return;
         };
         let id = active.id;
+        if self.fail_stop.is_some() {
+            self.give_up_command(active);
+            return;
+        }
         match active.work {
             Work::Establishing(plan) => self.try_establish(id, plan),
             Work::Withdrawing(ids, targets) => self.try_withdraw(id, ids, targets),
@@ -145,6 +149,21 @@ impl Engine {
                 self.active = Some(Active { id, work });
             }
         }
+    }
+
+    /// After a fail-stop a command that only waits is refused: what it waits for may never end (rule O9).
+    fn give_up_command(&mut self, active: Active) {
+        let targets = match active.work {
+            Work::Establishing(plan) => plan.iter().map(|new| new.target).collect(),
+            Work::Withdrawing(_, targets) => targets,
+            Work::Deleting(_) => Vec::new(),
+            work @ (Work::Creating(_) | Work::Recording(_)) => {
+                self.active = Some(Active { id: active.id, work });
+                return;
+            }
+        };
+        self.end_hold(&targets);
+        self.answer(active.id, Err(refuse(RefusalKind::FailStop, "the store takes no writes")));
     }
 
     /// Something that the command under way waited for has happened.
@@ -222,7 +241,7 @@ impl Engine {
         let oldest_unwritten = self.journaling.unwritten.front().map(super::write::Unwritten::seq);
         let oldest =
             self.stage.oldest().map(|frame| frame.seq).into_iter().chain(oldest_unwritten).min();
-        let failed = self.fail_stop.is_some() || (oldest.is_some() && self.has_failed_pool());
+        let failed = self.fail_stop.is_some() || (oldest.is_some() && self.has_failed_storage());
         for (seq, id) in std::mem::take(&mut self.drains) {
             if failed {
                 self.answer(id, Err(refuse(RefusalKind::FailStop, "the store takes no writes")));

@@ -121,7 +121,7 @@ impl Engine {
 
     /// False while batches are held up by what ends with an event of its own.
     fn may_destage(&self) -> bool {
-        let in_vain = self.shutdown != super::Shutdown::No && self.has_failed_pool();
+        let in_vain = self.shutdown != super::Shutdown::No && self.has_failed_storage();
         !self.destager.hold
             && self.fail_stop.is_none()
             && self.shutdown != super::Shutdown::Closing
@@ -278,8 +278,8 @@ impl Engine {
             (RequestError::NoSpace, BatchStep::Writing) => self.destager.stuck = true,
             _ => self.stop_writes("writing staged data home failed"),
         }
-        if self.has_failed_pool() && !self.waiting.is_empty() {
-            self.stop_writes("the journal is full of writes to a pool that failed");
+        if self.has_failed_storage() && !self.waiting.is_empty() {
+            self.stop_writes("the journal is full of writes to a pool or volume that failed");
         }
         self.destager.retry_at_us = self.now.monotonic_us + RETRY_US;
         self.apply_deferred();

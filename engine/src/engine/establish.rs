@@ -12,8 +12,7 @@
 use super::Engine;
 use super::barrier::Then;
 use super::commands::{Active, Recorded, Work};
-use crate::admin::{CommandId, RefusalKind};
-use crate::admission::refuse;
+use crate::admin::CommandId;
 use crate::state::{NewRelationship, Record};
 use crate::units::{RelationshipId, VolumeId};
 
@@ -40,12 +39,6 @@ impl Engine {
         }
         self.destager.hold = false;
         let targets: Vec<VolumeId> = plan.iter().map(|new| new.target).collect();
-        if self.fail_stop.is_some() {
-            self.targets_ready(&targets);
-            let refusal = refuse(RefusalKind::FailStop, "the store takes no writes");
-            self.answer(id, Err(refusal));
-            return;
-        }
         let ids: Vec<RelationshipId> = plan.iter().map(|new| new.id).collect();
         for new in &plan {
             let full = self.state.volumes.get(&new.target).is_some_and(|v| v.pool().is_none());

@@ -302,23 +302,25 @@ impl Engine {
         self.fail_undurable();
     }
 
-    /// True when what is staged for a pool cannot go there until the store is reopened (rule O9).
-    fn has_failed_pool(&self) -> bool {
-        self.state.pools.values().any(|pool| pool.failed)
+    /// True when what is staged for some pool or home cannot go there until the store is reopened (rule O9).
+    fn has_failed_storage(&self) -> bool {
+        self.syncs.values().any(Syncs::has_failed)
     }
 
     fn step_shutdown(&mut self) {
         match self.shutdown {
             Shutdown::No | Shutdown::Done => {}
             _ if self.fail_stop.is_some() => {
-                if self.pending.is_empty() && self.opened.is_empty() && !self.sync_wanted {
+                let nothing_waits = self.active.is_none() && self.commands.is_empty();
+                let quiet = self.pending.is_empty() && self.opened.is_empty() && !self.sync_wanted;
+                if quiet && nothing_waits {
                     self.shutdown = Shutdown::Done;
                 }
             }
             Shutdown::Draining => {
                 // What cannot go home stays in the journal.
                 let stuck = self.destager.is_stuck();
-                let drained = self.stage.oldest().is_none() || self.has_failed_pool() || stuck;
+                let drained = self.stage.oldest().is_none() || self.has_failed_storage() || stuck;
                 if stuck {
                     for write in std::mem::take(&mut self.waiting) {
                         self.finish(write.finish, Err(RequestError::NoSpace));
