@@ -98,13 +98,40 @@ impl Model {
             while at < part.end {
                 let end = (at + 1).next_multiple_of(SECTOR).min(part.end);
                 let sector = ByteRange { start: at, end };
-                if !self.resolve_part(versions, sector, slice(bytes, start, sector), judge, out) {
+                let found = slice(bytes, start, sector);
+                if !self.resolve_part(versions, sector, found, judge, out)
+                    && !self.resolve_mixed(versions, sector, found, judge, out)
+                {
                     return Err(at);
                 }
                 at = end;
             }
         }
         Ok(())
+    }
+
+    /// Finds the versions of a sector that a read met in two halves, while a write was on its way and
+    /// another of less than a sector had just gone home. What a power cut leaves is never so (I3).
+    fn resolve_mixed(
+        &self,
+        versions: &[Version],
+        sector: ByteRange,
+        bytes: &[u8],
+        judge: Judge,
+        out: &mut Vec<Piece>,
+    ) -> bool {
+        let before = out.len();
+        let may_be = judge.depth == 0 && !matches!(judge.view, View::AfterPowerCut);
+        may_be
+            && (1..bytes.len()).any(|cut| {
+                let middle = sector.start + cut as u64;
+                let (first, second) = bytes.split_at(cut);
+                let lower = ByteRange { end: middle, ..sector };
+                let upper = ByteRange { start: middle, ..sector };
+                out.truncate(before);
+                self.resolve_part(versions, lower, first, judge, out)
+                    && self.resolve_part(versions, upper, second, judge, out)
+            })
     }
 
     /// Finds the version that all these bytes are.
