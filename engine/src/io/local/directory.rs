@@ -66,8 +66,19 @@ fn owner(pid: Option<u32>) -> String {
 pub(super) struct Directory {
     path: PathBuf,
     access: Access,
-    /// Holds the lock until it is closed; none when a store without lock file is only looked at.
-    _lock: Option<File>,
+    /// Holds the lock; none when a store without lock file is only looked at.
+    lock: Option<File>,
+}
+
+impl Drop for Directory {
+    /// Gives the lock back. Closing the file would not be enough: a child that this process is
+    /// starting at that moment has a copy of the descriptor, and the lock with it, until its `exec`.
+    fn drop(&mut self) {
+        if let Some(lock) = &self.lock {
+            // A lock that cannot be given back ends with the process; nothing else can be done.
+            let _ = lock.unlock();
+        }
+    }
 }
 
 impl Directory {
@@ -89,7 +100,7 @@ impl Directory {
                 sync_directory(parent).map_err(failed("syncing the parent directory"))?;
             }
         }
-        Ok(Self { path: path.to_owned(), access, _lock: lock })
+        Ok(Self { path: path.to_owned(), access, lock })
     }
 
     /// Opens the file of an object that exists.
