@@ -58,8 +58,42 @@ pub enum Command {
     },
     /// One relationship, live or remembered.
     CopyShow(CopySelector),
+    /// Start the background copy of all NOCOPY relationships of a source; no new moment is taken. None ends normally.
+    CopyConvert {
+        /// Name of the source volume.
+        source: String,
+    },
     /// End relationships. Nothing matching by source or target ends normally; an unknown id is refused.
-    CopyWithdraw(CopySelector),
+    CopyWithdraw(WithdrawSpec),
+    /// Let the held writes of every frozen volume of a control unit go on.
+    Thaw {
+        /// The control unit: the upper two digits of its volumes' device numbers.
+        cu: u8,
+        /// Tell whether this volume was still frozen, so that the group is consistent.
+        #[serde(default)]
+        verify: Option<String>,
+    },
+    /// Name extents, on one volume or several, that are copied together.
+    DatasetDefine {
+        /// Its name, unique among datasets.
+        name: String,
+        /// In the order of its data.
+        extents: Vec<DatasetExtent>,
+    },
+    /// All datasets.
+    DatasetList {},
+    /// One dataset.
+    DatasetShow {
+        /// Its name.
+        name: String,
+    },
+    /// Forget a dataset's name; its data and copies stay.
+    DatasetDelete {
+        /// Its name.
+        name: String,
+    },
+    /// Copy all extents of a dataset, at one moment or not at all.
+    DatasetCopy(DatasetCopySpec),
     /// Counters and states of the whole store.
     StoreStatus {},
     /// Destage everything that is staged now, then answer.
@@ -86,8 +120,8 @@ pub struct VolumeSpec {
     pub thin: Option<String>,
 }
 
-/// An establish command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// An establish command: new relationships, or an incremental one taken to a new moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EstablishSpec {
     /// Source and target volumes, with extents or whole.
@@ -98,6 +132,136 @@ pub struct EstablishSpec {
     /// The opt-in that a thin target needs.
     #[serde(default)]
     pub space_efficient: bool,
+    /// Whether changes are recorded, for a refresh or reversal later.
+    #[serde(default)]
+    pub incremental: Incremental,
+    /// What is to happen to a pair that exists already.
+    #[serde(default)]
+    pub action: EstablishAction,
+    /// Whether further writes of the sources are held until their control unit is thawed.
+    #[serde(default)]
+    pub freeze: Freeze,
+    /// Whether a target may have connected clients.
+    #[serde(default)]
+    pub online_target: OnlineTarget,
+}
+
+/// Whether changes on both sides are recorded after the establish (semantics 3.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Incremental {
+    /// No.
+    #[default]
+    No,
+    /// Yes; under the `ibm` profile hosts cannot write to the target (decision D11).
+    Yes,
+    /// Yes, and hosts may write to the target under both profiles (YTW).
+    TargetWritable,
+    /// A last refresh: what was recorded is copied, then the relationship ends. Without such a pair: a plain copy.
+    Last,
+}
+
+/// What is to happen to a pair that exists already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EstablishAction {
+    /// New pairs are established; an incremental pair is refreshed, or reversed when named the other way round.
+    #[default]
+    Establish,
+    /// The pair must exist in this direction: a new moment, only changes are copied.
+    Refresh,
+    /// The pair must exist in the other direction: the changes are copied back.
+    Reverse,
+    /// As `Reverse`, also while the copy is incomplete and without recorded changes: what was copied is copied back.
+    FastReverse,
+}
+
+/// Whether an establish holds further writes of its sources (semantics 3.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Freeze {
+    /// No.
+    #[default]
+    No,
+    /// Until a thaw, or the control unit's timer runs out.
+    HoldWrites,
+}
+
+/// Whether an establish takes a target that has connected clients (ONLINTGT).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnlineTarget {
+    /// Yes.
+    #[default]
+    Allowed,
+    /// No.
+    Refused,
+}
+
+/// Which relationships are to end, and how (semantics 1.3). At least one of `id`, `source` and `target` is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawSpec {
+    /// This relationship.
+    #[serde(default)]
+    pub id: Option<RelationshipId>,
+    /// Those with this source volume; with `ddsw` those with it as target too, which end at once.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Those with this target volume; with `source` and `ddsw` it is ignored.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// Only what lies in these extents: of target tracks, or with `ddsw` of source tracks. Under the `xp7` profile
+    /// relationships that lie wholly inside one; under `ibm` the part inside, the rest goes on.
+    #[serde(default)]
+    pub extents: Vec<ExtentSpec>,
+    /// Copy what is left in the background first; an incremental relationship then stays.
+    #[serde(default)]
+    pub ddsw: bool,
+}
+
+impl From<CopySelector> for WithdrawSpec {
+    /// At once and whole.
+    fn from(selector: CopySelector) -> Self {
+        let nothing = Self::default();
+        match selector {
+            CopySelector::Id(id) => Self { id: Some(id), ..nothing },
+            CopySelector::Target(name) => Self { target: Some(name), ..nothing },
+            CopySelector::Source(name) => Self { source: Some(name), ..nothing },
+        }
+    }
+}
+
+/// Tracks of a volume that belong to a dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetExtent {
+    /// Name of the volume.
+    pub volume: String,
+    /// First track.
+    pub first_track: u32,
+    /// Number of tracks.
+    pub tracks: u32,
+}
+
+/// A copy of a dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetCopySpec {
+    /// Name of the dataset.
+    pub name: String,
+    /// A target volume for each volume of the dataset, in the order of their first extents; positions stay the same.
+    #[serde(default)]
+    pub targets: Vec<String>,
+    /// Instead of `targets`: a dataset whose extents have the same lengths in the same order.
+    #[serde(default)]
+    pub onto: Option<String>,
+    /// Whether a background copy runs.
+    #[serde(default)]
+    pub mode: CopyMode,
+    /// Whether further writes of the sources are held.
+    #[serde(default)]
+    pub freeze: Freeze,
 }
 
 /// One source and target of an establish.
@@ -158,8 +322,12 @@ pub enum Report {
     Pools(Vec<PoolReport>),
     /// Volumes asked for, or the one made.
     Volumes(Vec<VolumeReport>),
-    /// Relationships asked for, made or withdrawn.
+    /// Relationships asked for, made, changed or withdrawn.
     Copies(Vec<CopyReport>),
+    /// Datasets asked for, or the one defined.
+    Datasets(Vec<DatasetReport>),
+    /// What a thaw has set free.
+    Thawed(ThawReport),
     /// The store.
     Store(Box<StoreReport>),
 }
@@ -231,6 +399,41 @@ pub struct VolumeReport {
     pub source_relationships: u32,
     /// Relationships as target.
     pub target_relationships: u32,
+    /// Relationships, in both roles together, that the volume may have under the store's profile.
+    pub relationships_max: u32,
+    /// Seconds until held writes go on by themselves; none when the volume is not frozen.
+    pub frozen_seconds_left: Option<u32>,
+}
+
+/// A dataset as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetReport {
+    /// Its name.
+    pub name: String,
+    /// Its extents. A volume that was deleted has no name: the dataset cannot be copied.
+    pub extents: Vec<DatasetExtentReport>,
+    /// Tracks of all extents.
+    pub tracks: u64,
+}
+
+/// An extent of a dataset as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetExtentReport {
+    /// Name of the volume; none when it was deleted.
+    pub volume: Option<String>,
+    /// First track.
+    pub first_track: u32,
+    /// Number of tracks.
+    pub tracks: u32,
+}
+
+/// What a thaw has set free.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThawReport {
+    /// The volumes that were frozen.
+    pub volumes: Vec<String>,
+    /// Of the volume to be verified: whether it was still frozen.
+    pub consistent: Option<bool>,
 }
 
 /// How a volume fares.
@@ -264,6 +467,12 @@ pub struct CopyReport {
     pub state: CopyState,
     /// True when changes are recorded.
     pub incremental: bool,
+    /// True when it was established for whole volumes.
+    pub whole: bool,
+    /// True when hosts cannot write to the target while it lives.
+    pub write_inhibited: bool,
+    /// Tracks that have changed on either side since the last moment, as far as it is recorded.
+    pub changed_tracks: u32,
     /// True when the target is thin.
     pub space_efficient: bool,
     /// Tracks whose T0 image is not yet on the target.
@@ -308,6 +517,12 @@ pub struct StoreReport {
     pub uuid: String,
     /// How often it was opened: its epoch.
     pub epoch: u64,
+    /// Whose rules apply where the two columns of the white paper's tables differ.
+    pub profile: Profile,
+    /// Copy tables that live relationships take, each for 20,448 tracks.
+    pub copy_tables_used: u64,
+    /// Copy tables that they may take.
+    pub copy_tables: u64,
     /// Why no writes are taken; none while all is well.
     pub fail_stop: Option<String>,
     /// Bytes of staged writes whose home is not written yet.
@@ -321,6 +536,43 @@ pub struct StoreReport {
     /// Plain counters since the server started, by name (see `stats`).
     pub counters: std::collections::BTreeMap<String, u64>,
 }
+
+/// Whose rules apply where the two columns of the white paper's tables differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// The HP XP7 column.
+    #[default]
+    Xp7,
+    /// The IBM column.
+    Ibm,
+}
+
+impl Profile {
+    /// The word of the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Xp7 => "xp7",
+            Self::Ibm => "ibm",
+        }
+    }
+}
+
+impl std::str::FromStr for Profile {
+    type Err = UnknownProfile;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Xp7, Self::Ibm]
+            .into_iter()
+            .find(|known| known.name() == word)
+            .ok_or_else(|| UnknownProfile(word.to_owned()))
+    }
+}
+
+/// A word that names no profile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no profile; known are xp7 and ibm")]
+pub struct UnknownProfile(String);
 
 /// Why a command was refused: nothing was changed. The kinds follow the capability reason codes of
 /// semantics 1.4 where there is one.
@@ -351,20 +603,47 @@ pub enum RefusalKind {
     DeviceType,
     /// The target is smaller than the source.
     Size,
-    /// A target extent overlaps a related extent, or a source a target.
+    /// Extents of one command overlap where they must not.
     Overlap,
-    /// A source track has all the relationships it may have.
+    /// An extent is part of a target already (reason code 11).
+    TargetRelated,
+    /// An extent is part of a source already (reason code 12).
+    SourceRelated,
+    /// A source track has all the relationships it may have (reason code 13).
     TooManyCopies,
-    /// A space-efficient rule is broken.
+    /// A volume has all the relationships it may have (reason code 1).
+    VolumeRelationships,
+    /// The target has connected clients, and that was not allowed.
+    Online,
+    /// An earlier copy has to be complete first.
+    Incomplete,
+    /// The pair is no incremental one, or not in the direction that was named.
+    Direction,
+    /// A space-efficient rule is broken (reason code 14).
     SpaceEfficient,
     /// Not offered yet.
     Unsupported,
-    /// Out of space or metadata budget.
+    /// Out of space or copy tables (reason code 8).
     NoResources,
     /// The store takes no writes after a failed sync.
     FailStop,
     /// The server is going down.
     Shutdown,
+}
+
+impl RefusalKind {
+    /// The capability reason code of semantics 1.4, where there is one.
+    pub fn reason_code(self) -> Option<u8> {
+        match self {
+            Self::VolumeRelationships => Some(1),
+            Self::NoResources => Some(8),
+            Self::TargetRelated => Some(11),
+            Self::SourceRelated => Some(12),
+            Self::TooManyCopies => Some(13),
+            Self::SpaceEfficient => Some(14),
+            _ => None,
+        }
+    }
 }
 
 /// The answer that goes with a `CommandId`.

@@ -3,7 +3,10 @@
 //! The rules are those of semantics.md 1.1 and 3.3 under the `xp7` profile. Validation is complete before
 //! anything is changed: a refused command leaves no trace.
 
-use crate::admin::{CopyMode, EstablishSpec, ExtentSpec, PairSpec, Refusal, RefusalKind};
+use crate::admin::{
+    CopyMode, EstablishAction, EstablishSpec, ExtentSpec, Freeze, Incremental, OnlineTarget,
+    PairSpec, Refusal, RefusalKind,
+};
 use crate::limits;
 use crate::map::cover::CoverMap;
 use crate::state::{NewRelationship, State, Volume};
@@ -66,6 +69,13 @@ pub fn plan_establish(
     state: &State,
     spec: &EstablishSpec,
 ) -> Result<Vec<NewRelationship>, Refusal> {
+    let plain = spec.incremental == Incremental::No
+        && spec.action == EstablishAction::Establish
+        && spec.freeze == Freeze::No
+        && spec.online_target == OnlineTarget::Allowed;
+    if !plain {
+        return Err(refuse(RefusalKind::Unsupported, "this establish is not offered yet"));
+    }
     if spec.pairs.is_empty() {
         return Err(refuse(RefusalKind::Invalid, "no source and target volumes are given"));
     }
@@ -211,25 +221,28 @@ fn check_overlap(
         (
             &pair.target,
             "is a target",
+            RefusalKind::TargetRelated,
             related(known(new.target).map(|v| &v.as_target), &target_extent),
         ),
         (
             &pair.target,
             "is a source",
+            RefusalKind::SourceRelated,
             related(known(new.target).map(|v| &v.as_source), &target_extent),
         ),
         (
             &pair.source,
             "is a target",
+            RefusalKind::TargetRelated,
             related(known(new.source).map(|v| &v.as_target), &source_extent),
         ),
     ];
-    for (name, what, id) in in_the_way {
+    for (name, what, kind, id) in in_the_way {
         if let Some(id) = id {
             let message = format!(
                 "volume `{name}` {what} in relationship {id} already, on some of these tracks"
             );
-            return Err(refuse_with_help(RefusalKind::Overlap, message, help));
+            return Err(refuse_with_help(kind, message, help));
         }
     }
     let overlap = |a: u32, b: u32, b_tracks: u32| a < b + b_tracks && b < a + new.tracks;

@@ -12,6 +12,8 @@ pub const TRACK_BYTES_3390: u32 = 49_152;
 pub const TRACKS_PER_CYLINDER: u32 = 15;
 /// Relationships that one source track may take part in (white paper, Table 2).
 pub const RELATIONSHIPS_PER_TRACK: usize = 16;
+/// Relationships that one volume may take part in, in both roles together (white paper, Table 2).
+pub const RELATIONSHIPS_PER_VOLUME: u32 = 65_534;
 /// Extents of one establish command.
 pub const EXTENTS_PER_COMMAND: usize = 32;
 /// Longest data that one journal frame carries; longer writes become several frames.

@@ -51,11 +51,16 @@ fn name(volume: u32) -> String {
 fn establish(target: u32, mode: CopyMode, extents: Vec<ExtentSpec>) -> Line {
     let pairs = vec![PairSpec { source: name(SOURCE), target: name(target), extents }];
     let space_efficient = target >= THIN;
-    Line::Do(Move::Command(Command::CopyEstablish(EstablishSpec { pairs, mode, space_efficient })))
+    Line::Do(Move::Command(Command::CopyEstablish(EstablishSpec {
+        pairs,
+        mode,
+        space_efficient,
+        ..EstablishSpec::default()
+    })))
 }
 
 fn withdraw(target: u32) -> Line {
-    Line::Do(Move::Command(Command::CopyWithdraw(CopySelector::Target(name(target)))))
+    Line::Do(Move::Command(Command::CopyWithdraw(CopySelector::Target(name(target)).into())))
 }
 
 fn drain() -> Line {

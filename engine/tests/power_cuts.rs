@@ -181,7 +181,7 @@ impl Script {
                 if let Some(Promise::Blocks(image)) = self.promises.get(target).cloned() {
                     self.promises.insert(target, Promise::WhileRelated(image));
                 }
-                self.ask(Command::CopyWithdraw(CopySelector::Target(target.to_owned())))
+                self.ask(Command::CopyWithdraw(CopySelector::Target(target.to_owned()).into()))
             }
             Step::Drain => self.ask(Command::StoreDrain {}),
             Step::Wait(target) => self.until(|script| {
@@ -229,6 +229,7 @@ impl Script {
             }],
             mode,
             space_efficient: true,
+            ..EstablishSpec::default()
         }))?;
         self.promises.insert(target, Promise::Blocks(image));
         Ok(())

@@ -113,7 +113,11 @@ fn a_bad_establish_or_withdraw_is_refused_and_changes_nothing() {
         let extents = vec![ExtentSpec { source_track, target_track: 0, tracks }];
         let pair = PairSpec { source: "small".to_owned(), target: "spare".to_owned(), extents };
         let mode = CopyMode::Copy;
-        Command::CopyEstablish(EstablishSpec { pairs: vec![pair], mode, space_efficient: false })
+        Command::CopyEstablish(EstablishSpec {
+            pairs: vec![pair],
+            mode,
+            ..EstablishSpec::default()
+        })
     };
 
     refused(commands::nocopy("nobody", "thin"), RefusalKind::NotFound, &["volume `nobody`"]);
@@ -127,11 +131,11 @@ fn a_bad_establish_or_withdraw_is_refused_and_changes_nothing() {
     refused(not_agreed, RefusalKind::SpaceEfficient, &["`thin`"]);
     let itself = commands::copy("spare", "spare", CopyMode::Copy, false);
     refused(itself, RefusalKind::Overlap, &["`spare`"]);
-    refused(commands::nocopy("spare", "copy3"), RefusalKind::Overlap, &["`copy3`", "target"]);
+    refused(commands::nocopy("spare", "copy3"), RefusalKind::TargetRelated, &["`copy3`", "target"]);
     refused(extent(0, 0), RefusalKind::Invalid, &["0 tracks"]);
     refused(extent(4, 5), RefusalKind::Invalid, &["`small`", "8 tracks"]);
     refused(extent(u32::MAX, 2), RefusalKind::Invalid, &["`small`"]);
-    let unknown = Command::CopyWithdraw(CopySelector::Id(RelationshipId(4711)));
+    let unknown = Command::CopyWithdraw(CopySelector::Id(RelationshipId(4711)).into());
     refused(unknown, RefusalKind::NotFound, &["4711"]);
     refused(commands::withdraw("nobody"), RefusalKind::NotFound, &["volume `nobody`"]);
 }

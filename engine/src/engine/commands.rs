@@ -10,6 +10,7 @@ use super::barrier::Then;
 use super::ops::Pending;
 use crate::admin::{
     Answer, Command, CommandId, CopySelector, Refusal, RefusalKind, Report, VolumeSpec,
+    WithdrawSpec,
 };
 use crate::admission::{self, refuse, refuse_with_help};
 use crate::geometry::Geometry;
@@ -104,8 +105,8 @@ impl Engine {
                 let plan = admission::plan_establish(&self.state, &spec)?;
                 self.begin_establish(id, plan);
             }
-            Command::CopyWithdraw(selector) => {
-                let ids = self.selected(&selector)?;
+            Command::CopyWithdraw(spec) => {
+                let ids = self.meant_by(&spec)?;
                 if ids.is_empty() {
                     return Ok(Some(Report::Copies(Vec::new())));
                 }
@@ -114,7 +115,16 @@ impl Engine {
             Command::StoreDrain {} => {
                 self.drains.push((Seq(self.journal.next_seq().0 - 1), id));
             }
-            Command::PoolList {}
+            Command::CopyConvert { .. }
+            | Command::Thaw { .. }
+            | Command::DatasetDefine { .. }
+            | Command::DatasetDelete { .. }
+            | Command::DatasetCopy(_) => {
+                return Err(refuse(RefusalKind::Unsupported, "this command is not offered yet"));
+            }
+            Command::DatasetList {}
+            | Command::DatasetShow { .. }
+            | Command::PoolList {}
             | Command::PoolShow { .. }
             | Command::VolumeList {}
             | Command::VolumeShow { .. }
@@ -386,6 +396,28 @@ impl Engine {
         let recorded =
             if thin { Recorded::Nothing } else { Recorded::Deleted(Object::Home(volume)) };
         self.record_command(id, Record::VolumeDeleted { id: volume }, recorded);
+    }
+
+    /// The live relationships that a withdraw means.
+    fn meant_by(&self, spec: &WithdrawSpec) -> Result<Vec<crate::units::RelationshipId>, Refusal> {
+        if spec.ddsw || !spec.extents.is_empty() {
+            return Err(refuse(RefusalKind::Unsupported, "this withdraw is not offered yet"));
+        }
+        let selectors = [
+            spec.id.map(CopySelector::Id),
+            spec.source.clone().map(CopySelector::Source),
+            spec.target.clone().map(CopySelector::Target),
+        ];
+        let mut meant: Option<Vec<crate::units::RelationshipId>> = None;
+        for selector in selectors.into_iter().flatten() {
+            let selected = self.selected(&selector)?;
+            meant = Some(match meant {
+                None => selected,
+                Some(before) => before.into_iter().filter(|id| selected.contains(id)).collect(),
+            });
+        }
+        let message = "name a relationship, a source or a target";
+        meant.ok_or_else(|| refuse(RefusalKind::Invalid, message))
     }
 
     /// The live relationships that a selector means.

@@ -2,10 +2,11 @@
 
 use super::{Engine, VolumeInfo};
 use crate::admin::{
-    Command, CopyReport, CopySelector, CopyState, PoolReport, PoolStatus, Refusal, Report,
+    Command, CopyReport, CopySelector, CopyState, PoolReport, PoolStatus, Profile, Refusal, Report,
     StoreReport, VolumeReport, VolumeStatus,
 };
 use crate::admission;
+use crate::limits;
 use crate::state::{Backing, Ended, Health, Pool, Relationship, Volume};
 use crate::units::{BLOCK_BYTES, PoolId, RelationshipId, VolumeId};
 
@@ -141,6 +142,8 @@ impl Engine {
             connections: self.runtimes.get(&id).map_or(0, |runtime| runtime.connections),
             source_relationships: related(true),
             target_relationships: related(false),
+            relationships_max: limits::RELATIONSHIPS_PER_VOLUME,
+            frozen_seconds_left: None,
         }
     }
 
@@ -198,6 +201,9 @@ impl Engine {
         StoreReport {
             uuid,
             epoch: self.header.epoch,
+            profile: Profile::Xp7,
+            copy_tables_used: 0,
+            copy_tables: 0,
             fail_stop: self.fail_stop.clone(),
             staged_bytes: self.stage.bytes(),
             staged_blocks: self.stage.versions(),
@@ -238,6 +244,9 @@ fn report(
         mode: known.pair.mode,
         state,
         incremental: false,
+        whole: false,
+        write_inhibited: false,
+        changed_tracks: 0,
         space_efficient: known.pool.is_some(),
         tracks_left,
         established_at: known.established_at,

@@ -6,7 +6,7 @@ use super::model::{Leaves, Pair, View};
 use super::workload::Ask;
 use super::world::World;
 use crate::admin::{
-    Answer, Command, CopyMode, CopyReport, CopySelector, CopyState, Refusal, RefusalKind, Report,
+    Answer, Command, CopyMode, CopyReport, CopyState, Refusal, RefusalKind, Report, WithdrawSpec,
 };
 use crate::request::{Allocation, Reply, ReplyData, RequestError, StatusExtent};
 use crate::units::ByteRange;
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    fn expect_withdraw(&mut self, selector: &CopySelector) -> Commanded {
+    fn expect_withdraw(&mut self, spec: &WithdrawSpec) -> Commanded {
         let number = self.model.next_number();
         let named = |volume: u32, name: &String| {
             self.directory.volumes.get(&volume).is_some_and(|known| known.name == *name)
@@ -166,10 +166,10 @@ impl World {
             .directory
             .copies
             .iter()
-            .filter(|(id, copy)| match selector {
-                CopySelector::Id(wanted) => wanted.0 == **id,
-                CopySelector::Source(name) => named(copy.pair.source, name),
-                CopySelector::Target(name) => named(copy.pair.target, name),
+            .filter(|(id, copy)| {
+                spec.id.is_none_or(|wanted| wanted.0 == **id)
+                    && spec.source.as_ref().is_none_or(|name| named(copy.pair.source, name))
+                    && spec.target.as_ref().is_none_or(|name| named(copy.pair.target, name))
             })
             .filter(|(_, copy)| !copy.leaving)
             .map(|(id, _)| *id)

@@ -303,7 +303,12 @@ impl Workload {
         if self.prng.once_in(100) {
             "nobody".clone_into(&mut pairs[0].source);
         }
-        Command::CopyEstablish(EstablishSpec { pairs, mode, space_efficient })
+        Command::CopyEstablish(EstablishSpec {
+            pairs,
+            mode,
+            space_efficient,
+            ..EstablishSpec::default()
+        })
     }
 
     fn withdraw(&mut self, directory: &Directory) -> Option<Command> {
@@ -316,7 +321,7 @@ impl Workload {
             1 | 2 => CopySelector::Target(name(pair.target)?),
             _ => CopySelector::Id(RelationshipId(id)),
         };
-        Some(Command::CopyWithdraw(selector))
+        Some(Command::CopyWithdraw(selector.into()))
     }
 
     fn create_volume(&mut self, directory: &Directory) -> Option<Command> {

@@ -16,7 +16,7 @@ use super::mutation::Mutation;
 use super::pattern;
 use super::prng::{Prng, mix};
 use super::workload::{Ask, Move, Plan, Stop, Workload, volume};
-use crate::admin::{Answer, Command, CommandId, CopySelector, Report};
+use crate::admin::{Answer, Command, CommandId, CopySelector, Report, WithdrawSpec};
 
 use crate::io::{Buffer, Op};
 use crate::request::{Durability, Reply, Request, RequestAction, RequestId};
@@ -338,7 +338,7 @@ impl World {
         }
         let establishing =
             || self.commanded.values().any(|other| matches!(other, Commanded::Establish { .. }));
-        if let Command::CopyWithdraw(CopySelector::Source(_) | CopySelector::Target(_)) = &command
+        if let Command::CopyWithdraw(WithdrawSpec { id: None, .. }) = &command
             && establishing()
         {
             // Whether it means the new relationship too depends on which comes first.
@@ -430,7 +430,9 @@ impl World {
             if let Some(known) = self.directory.copies.get(&copy) {
                 let Pair { target, .. } = known.pair;
                 let name = self.directory.volumes.get(&target).map(|volume| volume.name.clone());
-                self.command(Command::CopyWithdraw(CopySelector::Target(name.unwrap_or_default())));
+                self.command(Command::CopyWithdraw(
+                    CopySelector::Target(name.unwrap_or_default()).into(),
+                ));
                 self.quiet()?;
             }
         }

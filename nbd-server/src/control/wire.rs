@@ -127,7 +127,13 @@ fn status_of(kind: RefusalKind) -> StatusCode {
         | RefusalKind::DeviceType
         | RefusalKind::Size
         | RefusalKind::Overlap
+        | RefusalKind::TargetRelated
+        | RefusalKind::SourceRelated
         | RefusalKind::TooManyCopies
+        | RefusalKind::VolumeRelationships
+        | RefusalKind::Online
+        | RefusalKind::Incomplete
+        | RefusalKind::Direction
         | RefusalKind::SpaceEfficient => StatusCode::CONFLICT,
         RefusalKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         RefusalKind::NoResources => StatusCode::INSUFFICIENT_STORAGE,

@@ -35,6 +35,8 @@ fn volume(id: u32, name: &str) -> VolumeReport {
         connections: 1,
         source_relationships: 1,
         target_relationships: 0,
+        relationships_max: 65_534,
+        frozen_seconds_left: None,
     }
 }
 
@@ -49,6 +51,9 @@ fn copy(id: u32, ended: Option<EndReason>) -> CopyReport {
         mode: CopyMode::Copy,
         state: CopyState::FCopy,
         incremental: false,
+        whole: true,
+        write_inhibited: false,
+        changed_tracks: 0,
         space_efficient: false,
         tracks_left: 6,
         established_at: 1,

@@ -41,7 +41,12 @@ pub(crate) fn thin(name: &str, size_bytes: u64, pool: &str) -> Command {
 pub(crate) fn copy(source: &str, target: &str, mode: CopyMode, space_efficient: bool) -> Command {
     let (source, target) = (source.to_owned(), target.to_owned());
     let pairs = vec![PairSpec { source, target, extents: vec![] }];
-    Command::CopyEstablish(EstablishSpec { pairs, mode, space_efficient })
+    Command::CopyEstablish(EstablishSpec {
+        pairs,
+        mode,
+        space_efficient,
+        ..EstablishSpec::default()
+    })
 }
 
 /// Copy a whole volume onto a thin one.
@@ -51,7 +56,7 @@ pub(crate) fn nocopy(source: &str, target: &str) -> Command {
 
 /// End what is related to a target.
 pub(crate) fn withdraw(target: &str) -> Command {
-    Command::CopyWithdraw(CopySelector::Target(target.to_owned()))
+    Command::CopyWithdraw(CopySelector::Target(target.to_owned()).into())
 }
 
 /// All pools.

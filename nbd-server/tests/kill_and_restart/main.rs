@@ -136,5 +136,5 @@ fn verify(server: &Server, volume: &str, bounds: &mut Bounds, what: &str) {
 }
 
 fn withdraw_all(server: &Server) {
-    server.command(&Command::CopyWithdraw(CopySelector::Source(SOURCE.to_owned())));
+    server.command(&Command::CopyWithdraw(CopySelector::Source(SOURCE.to_owned()).into()));
 }

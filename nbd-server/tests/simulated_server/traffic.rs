@@ -178,12 +178,16 @@ impl World {
                 }],
                 mode,
                 space_efficient: name == "thin",
+                ..EstablishSpec::default()
             };
             self.send(Commanded::Establish { copy, must }, Command::CopyEstablish(spec));
         } else {
             let number = self.truth.begin_withdraw(target);
             let selector = CopySelector::Target(name.to_owned());
-            self.send(Commanded::Withdraw { target, number }, Command::CopyWithdraw(selector));
+            self.send(
+                Commanded::Withdraw { target, number },
+                Command::CopyWithdraw(selector.into()),
+            );
         }
     }
 

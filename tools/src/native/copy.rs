@@ -49,6 +49,7 @@ fn establish(options: CopyEstablish) -> Command {
         }],
         mode: if options.nocopy { CopyMode::Nocopy } else { CopyMode::Copy },
         space_efficient: options.space_efficient,
+        ..EstablishSpec::default()
     })
 }
 
@@ -61,7 +62,7 @@ async fn withdraw(options: CopyWithdraw, client: &Client, output: Output) -> Res
             return Err(Failure::Usage("name a relationship, a source or a target".to_owned()));
         }
     };
-    let copies = match client.command(&Command::CopyWithdraw(selector)).await? {
+    let copies = match client.command(&Command::CopyWithdraw(selector.into())).await? {
         Report::Copies(copies) => copies,
         Report::Done => Vec::new(),
         _ => return Err(client.unexpected()),

@@ -125,6 +125,7 @@ impl Running {
             pairs: vec![PairSpec { source, target, extents: vec![] }],
             mode,
             space_efficient: mode == CopyMode::Nocopy,
+            ..EstablishSpec::default()
         }));
     }
 }
