@@ -31,7 +31,8 @@ fn t2_01_a_read_of_a_target_volume_outside_of_its_extents_copies_nothing() {
         assert_eq!(store.read("t", 4..6), "xx");
         assert_eq!(store.left(id), 2);
         store.write("s", 0, "BBBBBB");
-        assert_eq!(store.withdrawn("t", 6), "xxAAxx");
+        assert_eq!(store.left(id), 0);
+        store.expect("t", "xxAAxx");
     }
 }
 
