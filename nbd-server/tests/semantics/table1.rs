@@ -253,7 +253,7 @@ fn t1_12_e_a_space_efficient_one_stays_and_the_others_are_copied() {
         store.thin_volume("thin", 8);
         let thin = store.establish(nocopy("s", "thin").space_efficient());
         let full = store.establish(nocopy("s", "t"));
-        // Whether the command is done or refused for the thin one, sources leave open.
+        // Whether it is told as a failure, sources leave open; the other copies are started (semantics 1.3).
         let _ = store.server.try_command(&withdraw_from("s").ddsw().command());
         store.until_ended(full);
         assert_eq!(store.show(thin).ended, None, "under {}", store.name());
@@ -321,6 +321,27 @@ fn t1_14_ranges_at_different_places_withdraw_the_relationship_that_they_name() {
         store.until_ended(third);
         assert_eq!(store.show(first).ended, None);
         store.expect("t", "xxxxCCCCAAAA");
+    }
+}
+
+#[test]
+fn t1_14_with_ddsw_source_ranges_select_those_onto_the_volume_too() {
+    for profile in BOTH {
+        let store = pair(profile, 8);
+        store.volume("u", 8);
+        let [first, second] =
+            store.establish_all(nocopy("s", "t").tracks(4, 0, 2).tracks(4, 2, 2))[..]
+        else {
+            panic!("two relationships")
+        };
+        let from = store.establish(nocopy("t", "u").tracks(4, 4, 4));
+
+        // Tracks 0 and 1 of `t`: the target range beside them is ignored.
+        store.withdraw(withdraw_from("t").ddsw().tracks(0, 2, 2));
+
+        assert!(store.show(first).ended.is_some(), "it lies in the range, under {}", store.name());
+        assert_eq!(store.show(second).ended, None, "it does not, under {}", store.name());
+        assert_eq!(store.left(from), 4, "nor does this one");
     }
 }
 

@@ -145,6 +145,9 @@ fn t2_04_under_ibm_the_relationship_past_that_number_is_refused() {
     store.establish_all(some(MOST..MOST + 1));
 }
 
+/// Words of the refusal of a reverse for what the relationship relied on.
+const NOCOPY: &[&str] = &["relationship", "NOCOPY"];
+
 /// Reverse Restore from `t` back to `s`.
 fn reverse() -> Establish {
     copy("t", "s").incremental(Incremental::TargetWritable)
@@ -160,7 +163,7 @@ fn t2_06_a_reverse_after_copying_on_demand_is_refused_under_xp7_and_done_under_i
         store.write("t", 1, "T");
 
         if profile == Profile::Xp7 {
-            store.refused(&reverse().command(), &["`s`", "`t`"]);
+            store.refused_as(RefusalKind::Incomplete, &reverse().command(), NOCOPY);
             store.expect("s", "BBBB");
         } else {
             store.establish(reverse());
@@ -181,7 +184,7 @@ fn t2_06_b_a_reverse_after_a_nocopy_refresh_without_differences_is_refused_under
         assert_eq!(store.left(refreshed), 0, "nothing had changed");
 
         if profile == Profile::Xp7 {
-            store.refused(&reverse().command(), &["`s`", "`t`"]);
+            store.refused_as(RefusalKind::Incomplete, &reverse().command(), NOCOPY);
         } else {
             store.establish(reverse());
             assert_eq!(store.live("s")[0].source, "t");
@@ -200,7 +203,7 @@ fn t2_06_c_a_reverse_after_a_nocopy_reverse_without_differences_is_refused_under
         let back = copy("s", "t").incremental(Incremental::TargetWritable);
 
         if profile == Profile::Xp7 {
-            store.refused(&back.command(), &["`s`", "`t`"]);
+            store.refused_as(RefusalKind::Incomplete, &back.command(), NOCOPY);
         } else {
             store.establish(back);
             assert_eq!(store.live("s")[0].source, "s");
@@ -218,7 +221,7 @@ fn t2_06_d_a_reverse_after_a_nocopy_refresh_with_differences_is_refused_under_bo
         store.write("s", 1, "B");
         let refreshed = store.establish(nocopy("s", "t").incremental(Incremental::TargetWritable));
         assert_eq!(store.left(refreshed), 1);
-        store.refused(&reverse().command(), &["`s`", "`t`"]);
+        store.refused_as(RefusalKind::Incomplete, &reverse().command(), &["relationship", "1 tracks"]);
         store.expect("t", "ABAA");
     }
 }
