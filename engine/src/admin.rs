@@ -613,6 +613,8 @@ pub enum RefusalKind {
     TooManyCopies,
     /// A volume has all the relationships it may have (reason code 1).
     VolumeRelationships,
+    /// The source has an incremental relationship already; there is one at most.
+    SecondIncremental,
     /// The target has connected clients, and that was not allowed.
     Online,
     /// An earlier copy has to be complete first.
