@@ -59,6 +59,14 @@ pub(crate) enum Failure {
         /// What is left of all relationships waited for.
         tracks_left: u64,
     },
+    /// A volume was not frozen any more when its control unit was thawed.
+    #[error("volume {volume} was not frozen any more when control unit {cu:02X} was thawed")]
+    NotFrozen {
+        /// The control unit.
+        cu: u8,
+        /// The volume to be verified.
+        volume: String,
+    },
     /// The store is in use, or its directory cannot be read.
     #[error("{0}")]
     StoreUnavailable(OpenStoreError),
@@ -114,6 +122,7 @@ impl Failure {
             Self::NotCompleted { .. } => "not_completed",
             Self::NothingToWaitFor(_) => "not_found",
             Self::TimedOut { .. } => "timed_out",
+            Self::NotFrozen { .. } => "not_frozen",
             Self::StoreUnavailable(OpenStoreError::InUse { .. }) => "busy",
             Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } => "unreadable",
             Self::StoreDamaged { .. } | Self::StagedWritesDamaged { .. } => "damaged",
@@ -144,6 +153,10 @@ impl Failure {
             Self::NotCompleted { advice, .. } => advice,
             Self::NothingToWaitFor(_) => "see `flashtrack copy list`",
             Self::TimedOut { .. } => "the copy goes on; wait again, or see `flashtrack copy list`",
+            Self::NotFrozen { .. } => {
+                "the copies of the group do not show one moment: withdraw them and establish them again, in less time \
+                 than the freeze timer gives, or all of them in one `flashtrack copy establish ... --pair ...`"
+            }
             Self::StagedWritesDamaged { .. } => {
                 "reads of those bytes fail; write them anew, or restore the volumes from a backup"
             }

@@ -65,6 +65,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Noun::Pool(verb) => native::pool::run(verb, &client, output).await,
             Noun::Volume(verb) => native::volume::run(verb, &client, output).await,
             Noun::Copy(verb) => native::copy::run(verb, &client, output).await,
+            Noun::Dataset(verb) => native::dataset::run(verb, &client, output).await,
+            Noun::Thaw { cu, verify } => native::thaw::run(cu, verify, &client, output).await,
             Noun::Store(verb) => native::store::run(verb, &client, output).await,
             Noun::Completions { shell } => generate::completions(shell),
             Noun::Man { directory } => generate::manual(&directory),
