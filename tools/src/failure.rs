@@ -9,6 +9,8 @@ use flashtrack_engine::io::local::OpenStoreError;
 use miette::Diagnostic;
 use serde::Serialize;
 
+use crate::dump::DumpError;
+
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -94,6 +96,9 @@ pub(crate) enum Failure {
         /// How many.
         count: usize,
     },
+    /// A dump or a restore failed.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -123,6 +128,7 @@ impl Failure {
             Self::NothingToWaitFor(_) => "not_found",
             Self::TimedOut { .. } => "timed_out",
             Self::NotFrozen { .. } => "not_frozen",
+            Self::Dump(error) => error.kind(),
             Self::StoreUnavailable(OpenStoreError::InUse { .. }) => "busy",
             Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } => "unreadable",
             Self::StoreDamaged { .. } | Self::StagedWritesDamaged { .. } => "damaged",
@@ -160,6 +166,7 @@ impl Failure {
             Self::StagedWritesDamaged { .. } => {
                 "reads of those bytes fail; write them anew, or restore the volumes from a backup"
             }
+            Self::Dump(error) => return error.advice().map(str::to_owned),
             Self::Usage(_) => "see `flashtrack --help`",
             // Their messages say what to do.
             Self::StoreUnavailable(_)

@@ -130,6 +130,7 @@ impl Engine {
             | Command::VolumeShow { .. }
             | Command::CopyList { .. }
             | Command::CopyShow(_)
+            | Command::CopyChanges { .. }
             | Command::StoreStatus {} => {}
         }
         Ok(None)

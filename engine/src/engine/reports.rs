@@ -2,8 +2,8 @@
 
 use super::{Engine, VolumeInfo};
 use crate::admin::{
-    Command, CopyReport, CopySelector, CopyState, PoolReport, PoolStatus, Profile, Refusal, Report,
-    StoreReport, VolumeReport, VolumeStatus,
+    ChangesReport, Command, CopyReport, CopySelector, CopyState, PoolReport, PoolStatus, Profile,
+    Refusal, RefusalKind, Report, StoreReport, VolumeReport, VolumeStatus,
 };
 use crate::admission;
 use crate::limits;
@@ -62,6 +62,7 @@ impl Engine {
                 let ids = self.selected(&CopySelector::Source(name.clone()))?;
                 Report::Copies(self.copy_reports(|id| ids.contains(&id)))
             }
+            Command::CopyChanges { id, .. } => Report::Changes(self.changes(*id)?),
             Command::StoreStatus {} => Report::Store(Box::new(self.store_report())),
             _ => return Ok(None),
         }))
@@ -194,6 +195,15 @@ impl Engine {
             Health::Failing | Health::Failed => CopyState::Failed,
         };
         report(known, (name(known.pair.source), name(known.pair.target)), state, tracks_left)
+    }
+
+    fn changes(&self, id: RelationshipId) -> Result<ChangesReport, Refusal> {
+        let known = self.state.relationships.get(&id).ok_or_else(|| {
+            let message = format!("relationship {id} does not exist, or has ended");
+            admission::refuse(RefusalKind::NotFound, message)
+        })?;
+        let (recorded, runs, next_track) = (false, Vec::new(), None);
+        Ok(ChangesReport { id: id.0, moment: known.t0.0, recorded, runs, next_track })
     }
 
     fn store_report(&self) -> StoreReport {

@@ -5,6 +5,7 @@
 
 mod copy;
 mod dataset;
+mod dump;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ pub(crate) use self::copy::{
     CopyAgain, CopyEstablish, CopyFastReverse, CopyPairs, CopyVerb, CopyWait, CopyWithdraw,
 };
 pub(crate) use self::dataset::{DatasetCopy, DatasetVerb};
+pub(crate) use self::dump::{Dump, Restore};
 use crate::values::{byte_size, control_unit, device_number};
 
 /// Where packages put the control socket of `flashtrackd`.
@@ -61,6 +63,31 @@ pub(crate) enum Noun {
     /// Datasets: tracks of one volume or several that are copied together.
     #[command(subcommand)]
     Dataset(DatasetVerb),
+    /// Write a volume's image into a file or a stream, while the volume is used.
+    #[command(after_help = "\
+Holes and zeroes cost nothing, data is compressed, everything has checksums. A copy's target keeps
+one image while it is dumped, so dump that and not the volume in use. An interrupted dump stays
+in FILE, where --resume goes on with it as long as the relationship is the same.
+
+With --since a dump has only the tracks that may differ from an earlier one, which is needed to
+restore it. The earlier one is of the target of an incremental copy that has not been refreshed
+since; the volume is that target, or another copy of the same source.
+
+Examples:
+  flashtrack dump snap /backup/data.ftd --withdraw
+  flashtrack dump snap - | ssh backup 'cat > data.ftd'
+  flashtrack dump snap2 /backup/tuesday.ftd --since /backup/monday.ftd")]
+    Dump(Dump),
+    /// Overwrite a volume with a dump, after verifying all of it.
+    #[command(after_help = "\
+What comes through a pipe is kept in a temporary file (in TMPDIR) until it is verified. A volume
+that is larger than the dumped one reads as zeroes behind it.
+
+Examples:
+  flashtrack restore /backup/data.ftd data
+  flashtrack restore /backup/tuesday.ftd data --base /backup/monday.ftd
+  ssh backup 'cat data.ftd' | flashtrack restore - data")]
+    Restore(Restore),
     /// Let the held writes of a control unit's frozen volumes go on.
     #[command(after_help = "\
 With --verify the exit code is 1 when the volume was not frozen any more: its control unit's timer

@@ -4,6 +4,7 @@
 
 pub(crate) mod copy;
 pub(crate) mod dataset;
+pub(crate) mod dump;
 pub(crate) mod pool;
 pub(crate) mod store;
 pub(crate) mod thaw;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use fake::{FakeServer, flashtrack, run, stderr, stdout, volume};
 
-const VERBS: [&[&str]; 30] = [
+const VERBS: [&[&str]; 32] = [
     &[],
     &["pool"],
     &["pool", "create"],
@@ -35,6 +35,8 @@ const VERBS: [&[&str]; 30] = [
     &["dataset", "copy"],
     &["dataset", "delete"],
     &["thaw"],
+    &["dump"],
+    &["restore"],
     &["store", "status"],
     &["store", "drain"],
     &["store", "check"],
@@ -78,6 +80,9 @@ fn bad_usage_exits_with_2_and_names_what_is_wrong() {
         (vec!["copy", "refresh", "a"], "TARGET"),
         (vec!["copy", "refresh", "a", "b", "--last", "--target-writable"], "--target-writable"),
         (vec!["thaw", "A"], "hexadecimal"),
+        (vec!["dump", "v"], "FILE"),
+        (vec!["dump", "v", "f", "--nbd", "here"], "unix:PATH"),
+        (vec!["restore", "f"], "VOLUME"),
         (vec!["dataset", "define", "d"], "VOLUME:FIRST:COUNT"),
         (vec!["dataset", "define", "d", "v:0"], "VOLUME:FIRST:COUNT"),
         (vec!["dataset", "copy", "d"], "--onto"),
