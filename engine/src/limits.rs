@@ -40,6 +40,8 @@ pub const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 pub const UNSYNCED_AGE_MAX_US: u64 = 10_000;
 /// Longest name of a volume or pool, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
+/// Runs of changed tracks in one answer.
+pub const CHANGE_RUNS_MAX: usize = 16_384;
 /// Ended relationships that are remembered with their reason.
 pub const ENDED_REMEMBERED: usize = 1024;
 

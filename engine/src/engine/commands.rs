@@ -141,6 +141,7 @@ impl Engine {
             | Command::VolumeShow { .. }
             | Command::CopyList { .. }
             | Command::CopyShow(_)
+            | Command::CopyChanges { .. }
             | Command::StoreStatus {} => {}
         }
         Ok(None)

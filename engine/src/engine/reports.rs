@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use super::{Engine, VolumeInfo};
 use crate::admin::{
-    Command, CopyReport, CopySelector, CopyState, DatasetExtentReport, DatasetReport, PoolReport,
-    PoolStatus, Refusal, RefusalKind, Report, StoreReport, VolumeReport, VolumeStatus,
+    ChangesReport, Command, CopyReport, CopySelector, CopyState, DatasetExtentReport,
+    DatasetReport, PoolReport, PoolStatus, Refusal, RefusalKind, Report, StoreReport, TrackRun,
+    VolumeReport, VolumeStatus,
 };
 use crate::admission;
+use crate::limits;
 use crate::state::{Backing, Ended, Health, Pool, Relationship, Scope, Volume};
 use crate::units::{BLOCK_BYTES, PoolId, RelationshipId, VolumeId};
 
@@ -67,6 +69,9 @@ impl Engine {
             Command::DatasetShow { name } => {
                 self.dataset_known(name)?;
                 Report::Datasets(self.dataset_reports(Some(name)))
+            }
+            Command::CopyChanges { id, from_track } => {
+                Report::Changes(self.changes_report(*id, *from_track)?)
             }
             Command::StoreStatus {} => Report::Store(Box::new(self.store_report())),
             _ => return Ok(None),
@@ -227,6 +232,23 @@ impl Engine {
             Health::Failing | Health::Failed => CopyState::Failed,
         };
         report(known, (name(known.pair.source), name(known.pair.target)), state, tracks_left)
+    }
+
+    fn changes_report(&self, id: RelationshipId, from: u32) -> Result<ChangesReport, Refusal> {
+        let known = self.state.relationships.get(&id).ok_or_else(|| {
+            let message = format!("relationship {id} does not exist, or has ended");
+            admission::refuse(RefusalKind::NotFound, message)
+        })?;
+        let changed = known.changed();
+        let mut found = changed.set_runs(from..known.pair.tracks);
+        let runs = found
+            .by_ref()
+            .take(limits::CHANGE_RUNS_MAX)
+            .map(|run| TrackRun { first: run.start, count: run.end - run.start })
+            .collect();
+        let next_track = found.next().map(|run| run.start);
+        let recorded = known.is_incremental();
+        Ok(ChangesReport { id: id.0, moment: known.t0.0, recorded, runs, next_track })
     }
 
     fn store_report(&self) -> StoreReport {
