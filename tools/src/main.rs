@@ -1,7 +1,7 @@
 //! `flashtrack`, the command line of administrators.
 //!
-//! Read `cli` for what can be said, `native` for what a server is asked to do about it, `offline` for looks at
-//! a store without a server, `failure` for what can go wrong.
+//! Read `cli` for what can be said, `native` for what a server is asked to do about it, `host` for the commands of
+//! mainframes, `offline` for looks at a store without a server, `failure` for what can go wrong.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod failure;
 mod generate;
+mod host;
 mod native;
 mod offline;
 mod output;
@@ -66,6 +67,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Noun::Volume(verb) => native::volume::run(verb, &client, output).await,
             Noun::Copy(verb) => native::copy::run(verb, &client, output).await,
             Noun::Store(verb) => native::store::run(verb, &client, output).await,
+            Noun::Tso { command } => host::tso(&command, &client, output).await,
+            Noun::Dss { file } => host::deck(&file, host::Program::Dss, &client, output).await,
+            Noun::Ickdsf { file } => {
+                host::deck(&file, host::Program::Ickdsf, &client, output).await
+            }
             Noun::Completions { shell } => generate::completions(shell),
             Noun::Man { directory } => generate::manual(&directory),
         }

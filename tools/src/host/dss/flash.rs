@@ -1,0 +1,200 @@
+//! The FlashCopy keywords of COPY.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use flashtrack_engine::admin::{CopyMode, Freeze, Incremental, Refusal};
+
+use super::super::grammar::Operand;
+use super::super::operands::{
+    Operands, Unserved, at_most_one, chosen, declined, number, one_operand, one_word, words,
+};
+use super::super::source::SyntaxError;
+
+/// How a copy is to be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flash {
+    pub(super) mode: CopyMode,
+    pub(super) incremental: Incremental,
+    /// FCINCRVERIFY: which way the pair must have been copied before.
+    pub(super) verify: Option<Direction>,
+    pub(super) wait: Wait,
+    pub(super) fast_reverse: bool,
+    pub(super) freeze: Freeze,
+    pub(super) space_efficient: bool,
+    /// FASTREPLICATION(REQUIRED).
+    pub(super) required: bool,
+    /// DEBUG(FRMSG()).
+    pub(super) detail: Option<Detail>,
+}
+
+/// Whether source and target change their roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Reverse,
+    Noreverse,
+}
+
+/// FCWAIT: how often, and how long each time, to wait until an earlier copy is complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub(super) pause: Duration,
+    pub(super) retries: u32,
+}
+
+/// How much is told about why a fast copy was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    Minimal,
+    Summarized,
+    Detailed,
+}
+
+/// The keywords as they stand.
+pub(super) struct Keywords {
+    pub(super) flash: Flash,
+    /// Where FCNOCOPYTOCOPY stands.
+    pub(super) convert: Option<Range<usize>>,
+    /// Where a keyword stands that needs a copy of a whole volume.
+    pub(super) whole_only: Option<(&'static str, Range<usize>)>,
+    /// The first that this server does not do.
+    pub(super) unserved: Option<Refusal>,
+}
+
+const UNSERVED: [Unserved; 2] = [
+    Unserved {
+        names: &["FCTOPPRCPRIMARY", "FCTOPPRCP"],
+        harmless: &[],
+        reason: "there are no mirrors that a target could be primary of",
+    },
+    Unserved { names: &["FCWITHDRAW", "FCWD"], harmless: &[], reason: "it goes with DUMP" },
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replication {
+    Preferred,
+    Required,
+    None,
+}
+
+/// Takes the FlashCopy keywords of `operands`.
+pub(super) fn take(operands: &mut Operands<'_>) -> Result<Keywords, SyntaxError> {
+    let replication = operands.choice(
+        &["FASTREPLICATION", "FASTREP", "FR"],
+        &[
+            ("PREFERRED", Replication::Preferred),
+            ("PREF", Replication::Preferred),
+            ("REQUIRED", Replication::Required),
+            ("REQ", Replication::Required),
+            ("NONE", Replication::None),
+        ],
+    )?;
+    let nocopy = operands.flag(&["FCNOCOPY", "FCNC"])?;
+    let convert = operands.flag(&["FCNOCOPYTOCOPY", "FCNOCTOC", "FCNTC"])?;
+    operands.flag(&["FCFULLVOLUMERELATION", "FCFVR"])?;
+    let incremental = operands.flag(&["FCINCREMENTAL", "FCINCR"])?;
+    let last = operands.flag(&["FCINCREMENTALLAST", "FCINCRLAST"])?;
+    let verify = operands.take(&["FCINCRVERIFY"])?;
+    let wait = operands.take(&["FCWAIT"])?;
+    let fast_reverse = operands.flag(&["FCFASTREVERSERESTORE", "FASTREVERSERESTORE", "FCFRR"])?;
+    let freeze = operands.flag(&["FCCGFREEZE", "FCFREEZE"])?;
+    let opt_in = operands.take(&["FCSETGTOK"])?;
+    let concurrent = operands.flag(&["CONCURRENT", "CC"])?;
+    let detail = operands.take(&["DEBUG"])?.map(detail).transpose()?;
+    let mut unserved = operands.unserved(&UNSERVED)?;
+
+    at_most_one(&[("FCINCREMENTAL", incremental.as_ref()), ("FCINCREMENTALLAST", last.as_ref())])?;
+    let required = replication == Some(Replication::Required);
+    if let Some(at) = concurrent.filter(|_| required) {
+        let message = "CONCURRENT and FASTREPLICATION(REQUIRED) exclude each other";
+        return Err(SyntaxError::new(at, message));
+    }
+    if replication == Some(Replication::None) && unserved.is_none() {
+        unserved = Some(declined(
+            "FASTREPLICATION(NONE) is not served: there is no copy by plain reads and writes here",
+        ));
+    }
+    if let Some(at) = &convert {
+        let there = [&nocopy, &incremental, &last, &freeze].into_iter().flatten().next();
+        if there.is_some() || replication.is_some() {
+            let message = "FCNOCOPYTOCOPY makes no copy: it goes with no FASTREPLICATION, FCNOCOPY, FCINCREMENTAL, \
+                           FCINCREMENTALLAST or FCCGFREEZE";
+            return Err(SyntaxError::new(at.clone(), message));
+        }
+    }
+    let space_efficient = opt_in.map(failing_relation).transpose()?;
+    if let (Some(at), None) = (&space_efficient, &nocopy) {
+        return Err(SyntaxError::new(at.clone(), "FCSETGTOK needs FCNOCOPY"));
+    }
+    let verify_at = verify.map(|operand| operand.word.at.clone());
+    if let (Some(at), None, None) = (&verify_at, &incremental, &last) {
+        let message = "FCINCRVERIFY needs FCINCREMENTAL or FCINCREMENTALLAST";
+        return Err(SyntaxError::new(at.clone(), message));
+    }
+    let whole_only = [
+        ("FCINCREMENTAL", &incremental),
+        ("FCINCREMENTALLAST", &last),
+        ("FCFASTREVERSERESTORE", &fast_reverse),
+        ("FCSETGTOK", &space_efficient),
+    ];
+    let flash = Flash {
+        mode: if nocopy.is_some() { CopyMode::Nocopy } else { CopyMode::Copy },
+        incremental: match (&incremental, &last) {
+            (Some(_), _) => Incremental::Yes,
+            (_, Some(_)) => Incremental::Last,
+            _ => Incremental::No,
+        },
+        verify: verify.map(direction).transpose()?,
+        wait: wait.map(waiting).transpose()?.unwrap_or_default(),
+        fast_reverse: fast_reverse.is_some(),
+        freeze: if freeze.is_some() { Freeze::HoldWrites } else { Freeze::No },
+        space_efficient: space_efficient.is_some(),
+        required,
+        detail,
+    };
+    let whole_only = whole_only.into_iter().find_map(|(name, at)| at.clone().map(|at| (name, at)));
+    Ok(Keywords { flash, convert, whole_only, unserved })
+}
+
+fn direction(operand: &Operand) -> Result<Direction, SyntaxError> {
+    chosen(operand, &[("REVERSE", Direction::Reverse), ("NOREVERSE", Direction::Noreverse)])
+}
+
+/// `FCWAIT(seconds,retries)`.
+fn waiting(operand: &Operand) -> Result<Wait, SyntaxError> {
+    let [seconds, retries] = words(operand)?[..] else {
+        let message = "FCWAIT takes a number of seconds and one of retries";
+        return Err(SyntaxError::new(operand.word.at.clone(), message));
+    };
+    Ok(Wait {
+        pause: Duration::from_secs(number(seconds, 255)?.into()),
+        retries: number(retries, 99)?,
+    })
+}
+
+/// `FCSETGTOK(FAILRELATION)`: where it stands.
+fn failing_relation(operand: &Operand) -> Result<Range<usize>, SyntaxError> {
+    chosen(operand, &[("FAILRELATION", ()), ("FAILREL", ())])?;
+    Ok(operand.word.at.clone())
+}
+
+/// `DEBUG(FRMSG(detail))`.
+fn detail(operand: &Operand) -> Result<Detail, SyntaxError> {
+    let inner = one_operand(operand)?;
+    if !inner.word.is("FRMSG") {
+        let message = "DEBUG takes FRMSG(MINIMAL), FRMSG(SUMMARIZED) or FRMSG(DETAILED)";
+        return Err(SyntaxError::new(inner.word.at.clone(), message));
+    }
+    one_word(inner)?;
+    chosen(
+        inner,
+        &[
+            ("MINIMAL", Detail::Minimal),
+            ("MIN", Detail::Minimal),
+            ("SUMMARIZED", Detail::Summarized),
+            ("SUM", Detail::Summarized),
+            ("DETAILED", Detail::Detailed),
+            ("DTL", Detail::Detailed),
+        ],
+    )
+}
