@@ -74,9 +74,11 @@ pub(super) fn compile(mut operands: Operands<'_>) -> Result<Action, Fault> {
             }
             return Ok(Action::Thaw(required(any, "DEVN", &place)?));
         }
-        Some(Verb::Commit | Verb::Revert) => {
-            let message = "ACTION(COMMIT) and ACTION(REVERT) are not served: they are for revertible \
-                           relationships of mirrors, and there are none";
+        Some(verb) => {
+            let word = if verb == Verb::Commit { "COMMIT" } else { "REVERT" };
+            let message = format!(
+                "ACTION({word}) is not served: it is for revertible relationships of mirrors, and there are none"
+            );
             return Err(declined(message).into());
         }
     }
