@@ -134,11 +134,12 @@ impl Failure {
             Self::NothingToWaitFor(_) => "not_found",
             Self::TimedOut { .. } => "timed_out",
             Self::StoreUnavailable(OpenStoreError::InUse { .. }) => "busy",
-            Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } => "unreadable",
+            Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } | Self::Unreadable { .. } => {
+                "unreadable"
+            }
             Self::StoreDamaged { .. } | Self::StagedWritesDamaged { .. } => "damaged",
             Self::Malformed(_) => "malformed",
             Self::HostCommand { .. } => "host_command",
-            Self::Unreadable { .. } => "unreadable",
             Self::Usage(_) => "usage",
             Self::Output { .. } => "output",
         };

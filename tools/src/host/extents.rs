@@ -7,7 +7,7 @@ use flashtrack_engine::admin::ExtentSpec;
 use flashtrack_engine::limits::TRACKS_PER_CYLINDER;
 
 use super::grammar::{Operand, Word};
-use super::operands::{Fault, hexadecimal, rejected, words};
+use super::operands::{Fault, Operands, at_most_one, hexadecimal, rejected, words};
 use super::source::SyntaxError;
 
 /// How a track is written.
@@ -76,8 +76,47 @@ fn groups_of<'a>(
     }
 }
 
+/// The keyword of a command that lists extents, if there is one.
+#[derive(Debug)]
+pub(crate) struct Lists<'a> {
+    same_place: Option<&'a Operand>,
+    relocated: Option<&'a Operand>,
+    extended: Option<&'a Operand>,
+}
+
+impl<'a> Lists<'a> {
+    /// Takes EXTENTS, XTNTLST and XXTNTLST.
+    pub(crate) fn take(operands: &mut Operands<'a>) -> Result<Self, SyntaxError> {
+        Ok(Self { same_place: operands.take(&["EXTENTS"])?, ..Self::take_relocated(operands)? })
+    }
+
+    /// Takes XTNTLST and XXTNTLST.
+    pub(crate) fn take_relocated(operands: &mut Operands<'a>) -> Result<Self, SyntaxError> {
+        Ok(Self {
+            same_place: None,
+            relocated: operands.take(&["XTNTLST"])?,
+            extended: operands.take(&["XXTNTLST"])?,
+        })
+    }
+
+    /// The extents; none without such a keyword.
+    pub(crate) fn extents(&self) -> Result<Vec<ExtentSpec>, Fault> {
+        at_most_one(&[
+            ("EXTENTS", self.same_place.map(|list| &list.word.at)),
+            ("XTNTLST", self.relocated.map(|list| &list.word.at)),
+            ("XXTNTLST", self.extended.map(|list| &list.word.at)),
+        ])?;
+        match (self.same_place, self.relocated, self.extended) {
+            (Some(list), _, _) => Ok(same_place(list)?),
+            (_, Some(list), _) => relocated(list, Form::Cchh),
+            (_, _, Some(list)) => relocated(list, Form::Extended),
+            _ => Ok(Vec::new()),
+        }
+    }
+}
+
 /// EXTENTS: pairs of first and last track, at the same place on source and target.
-pub(crate) fn same_place(operand: &Operand) -> Result<Vec<ExtentSpec>, SyntaxError> {
+fn same_place(operand: &Operand) -> Result<Vec<ExtentSpec>, SyntaxError> {
     let words = words(operand)?;
     groups_of(&words, 2, "extents are pairs of a first and a last track")?
         .map(|pair| {
@@ -88,7 +127,7 @@ pub(crate) fn same_place(operand: &Operand) -> Result<Vec<ExtentSpec>, SyntaxErr
 }
 
 /// XTNTLST and XXTNTLST: first and last track on the source, then on the target.
-pub(crate) fn relocated(operand: &Operand, form: Form) -> Result<Vec<ExtentSpec>, Fault> {
+fn relocated(operand: &Operand, form: Form) -> Result<Vec<ExtentSpec>, Fault> {
     let words = words(operand)?;
     let what = "the list has two pairs, of the source and of the target, for each extent";
     groups_of(&words, 4, what)?

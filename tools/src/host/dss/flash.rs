@@ -77,83 +77,115 @@ enum Replication {
     None,
 }
 
+/// The keywords as they were written, and where.
+struct Written<'a> {
+    replication: Option<Replication>,
+    nocopy: Option<Range<usize>>,
+    convert: Option<Range<usize>>,
+    incremental: Option<Range<usize>>,
+    last: Option<Range<usize>>,
+    verify: Option<&'a Operand>,
+    wait: Option<&'a Operand>,
+    fast_reverse: Option<Range<usize>>,
+    freeze: Option<Range<usize>>,
+    opt_in: Option<&'a Operand>,
+    concurrent: Option<Range<usize>>,
+    detail: Option<Detail>,
+}
+
 /// Takes the FlashCopy keywords of `operands`.
 pub(super) fn take(operands: &mut Operands<'_>) -> Result<Keywords, SyntaxError> {
-    let replication = operands.choice(
-        &["FASTREPLICATION", "FASTREP", "FR"],
-        &[
-            ("PREFERRED", Replication::Preferred),
-            ("PREF", Replication::Preferred),
-            ("REQUIRED", Replication::Required),
-            ("REQ", Replication::Required),
-            ("NONE", Replication::None),
-        ],
-    )?;
-    let nocopy = operands.flag(&["FCNOCOPY", "FCNC"])?;
-    let convert = operands.flag(&["FCNOCOPYTOCOPY", "FCNOCTOC", "FCNTC"])?;
-    operands.flag(&["FCFULLVOLUMERELATION", "FCFVR"])?;
-    let incremental = operands.flag(&["FCINCREMENTAL", "FCINCR"])?;
-    let last = operands.flag(&["FCINCREMENTALLAST", "FCINCRLAST"])?;
-    let verify = operands.take(&["FCINCRVERIFY"])?;
-    let wait = operands.take(&["FCWAIT"])?;
-    let fast_reverse = operands.flag(&["FCFASTREVERSERESTORE", "FASTREVERSERESTORE", "FCFRR"])?;
-    let freeze = operands.flag(&["FCCGFREEZE", "FCFREEZE"])?;
-    let opt_in = operands.take(&["FCSETGTOK"])?;
-    let concurrent = operands.flag(&["CONCURRENT", "CC"])?;
-    let detail = operands.take(&["DEBUG"])?.map(detail).transpose()?;
-    let mut unserved = operands.unserved(&UNSERVED)?;
-
-    at_most_one(&[("FCINCREMENTAL", incremental.as_ref()), ("FCINCREMENTALLAST", last.as_ref())])?;
-    let required = replication == Some(Replication::Required);
-    if let Some(at) = concurrent.filter(|_| required) {
-        let message = "CONCURRENT and FASTREPLICATION(REQUIRED) exclude each other";
-        return Err(SyntaxError::new(at, message));
-    }
-    if replication == Some(Replication::None) && unserved.is_none() {
-        unserved = Some(declined(
-            "FASTREPLICATION(NONE) is not served: there is no copy by plain reads and writes here",
-        ));
-    }
-    if let Some(at) = &convert {
-        let there = [&nocopy, &incremental, &last, &freeze].into_iter().flatten().next();
-        if there.is_some() || replication.is_some() {
-            let message = "FCNOCOPYTOCOPY makes no copy: it goes with no FASTREPLICATION, FCNOCOPY, FCINCREMENTAL, \
-                           FCINCREMENTALLAST or FCCGFREEZE";
-            return Err(SyntaxError::new(at.clone(), message));
-        }
-    }
-    let space_efficient = opt_in.map(failing_relation).transpose()?;
-    if let (Some(at), None) = (&space_efficient, &nocopy) {
-        return Err(SyntaxError::new(at.clone(), "FCSETGTOK needs FCNOCOPY"));
-    }
-    let verify_at = verify.map(|operand| operand.word.at.clone());
-    if let (Some(at), None, None) = (&verify_at, &incremental, &last) {
-        let message = "FCINCRVERIFY needs FCINCREMENTAL or FCINCREMENTALLAST";
-        return Err(SyntaxError::new(at.clone(), message));
-    }
+    let written = take_written(operands)?;
+    let unserved = operands.unserved(&UNSERVED)?;
+    check(&written)?;
+    let space_efficient = written.opt_in.map(failing_relation).transpose()?;
     let whole_only = [
-        ("FCINCREMENTAL", &incremental),
-        ("FCINCREMENTALLAST", &last),
-        ("FCFASTREVERSERESTORE", &fast_reverse),
+        ("FCINCREMENTAL", &written.incremental),
+        ("FCINCREMENTALLAST", &written.last),
+        ("FCFASTREVERSERESTORE", &written.fast_reverse),
         ("FCSETGTOK", &space_efficient),
     ];
+    let whole_only = whole_only.into_iter().find_map(|(name, at)| at.clone().map(|at| (name, at)));
     let flash = Flash {
-        mode: if nocopy.is_some() { CopyMode::Nocopy } else { CopyMode::Copy },
-        incremental: match (&incremental, &last) {
+        mode: if written.nocopy.is_some() { CopyMode::Nocopy } else { CopyMode::Copy },
+        incremental: match (&written.incremental, &written.last) {
             (Some(_), _) => Incremental::Yes,
             (_, Some(_)) => Incremental::Last,
             _ => Incremental::No,
         },
-        verify: verify.map(direction).transpose()?,
-        wait: wait.map(waiting).transpose()?.unwrap_or_default(),
-        fast_reverse: fast_reverse.is_some(),
-        freeze: if freeze.is_some() { Freeze::HoldWrites } else { Freeze::No },
+        verify: written.verify.map(direction).transpose()?,
+        wait: written.wait.map(waiting).transpose()?.unwrap_or_default(),
+        fast_reverse: written.fast_reverse.is_some(),
+        freeze: if written.freeze.is_some() { Freeze::HoldWrites } else { Freeze::No },
         space_efficient: space_efficient.is_some(),
-        required,
-        detail,
+        required: written.replication == Some(Replication::Required),
+        detail: written.detail,
     };
-    let whole_only = whole_only.into_iter().find_map(|(name, at)| at.clone().map(|at| (name, at)));
-    Ok(Keywords { flash, convert, whole_only, unserved })
+    let plain = (written.replication == Some(Replication::None)).then(|| {
+        declined(
+            "FASTREPLICATION(NONE) is not served: there is no copy by plain reads and writes here",
+        )
+    });
+    Ok(Keywords { flash, convert: written.convert, whole_only, unserved: unserved.or(plain) })
+}
+
+fn take_written<'a>(operands: &mut Operands<'a>) -> Result<Written<'a>, SyntaxError> {
+    // A relationship of a whole volume is what COPY FULL makes anyway.
+    operands.flag(&["FCFULLVOLUMERELATION", "FCFVR"])?;
+    Ok(Written {
+        replication: operands.choice(
+            &["FASTREPLICATION", "FASTREP", "FR"],
+            &[
+                ("PREFERRED", Replication::Preferred),
+                ("PREF", Replication::Preferred),
+                ("REQUIRED", Replication::Required),
+                ("REQ", Replication::Required),
+                ("NONE", Replication::None),
+            ],
+        )?,
+        nocopy: operands.flag(&["FCNOCOPY", "FCNC"])?,
+        convert: operands.flag(&["FCNOCOPYTOCOPY", "FCNOCTOC", "FCNTC"])?,
+        incremental: operands.flag(&["FCINCREMENTAL", "FCINCR"])?,
+        last: operands.flag(&["FCINCREMENTALLAST", "FCINCRLAST"])?,
+        verify: operands.take(&["FCINCRVERIFY"])?,
+        wait: operands.take(&["FCWAIT"])?,
+        fast_reverse: operands.flag(&["FCFASTREVERSERESTORE", "FASTREVERSERESTORE", "FCFRR"])?,
+        freeze: operands.flag(&["FCCGFREEZE", "FCFREEZE"])?,
+        opt_in: operands.take(&["FCSETGTOK"])?,
+        concurrent: operands.flag(&["CONCURRENT", "CC"])?,
+        detail: operands.take(&["DEBUG"])?.map(detail).transpose()?,
+    })
+}
+
+/// Keywords that exclude or need each other.
+fn check(written: &Written<'_>) -> Result<(), SyntaxError> {
+    let Written { nocopy, incremental, last, freeze, replication, .. } = written;
+    at_most_one(&[("FCINCREMENTAL", incremental.as_ref()), ("FCINCREMENTALLAST", last.as_ref())])?;
+    let there = |at: &Option<Range<usize>>| at.is_some();
+    let required = *replication == Some(Replication::Required);
+    if let Some(at) = written.concurrent.as_ref().filter(|_| required) {
+        let message = "CONCURRENT and FASTREPLICATION(REQUIRED) exclude each other";
+        return Err(SyntaxError::new(at.clone(), message));
+    }
+    let copies = [nocopy, incremental, last, freeze].into_iter().any(there);
+    if let Some(at) = written.convert.as_ref().filter(|_| copies || replication.is_some()) {
+        let message = "FCNOCOPYTOCOPY makes no copy: it goes with no FASTREPLICATION, FCNOCOPY, FCINCREMENTAL, \
+                       FCINCREMENTALLAST or FCCGFREEZE";
+        return Err(SyntaxError::new(at.clone(), message));
+    }
+    for (operand, fits, message) in [
+        (written.opt_in, there(nocopy), "FCSETGTOK needs FCNOCOPY"),
+        (
+            written.verify,
+            there(incremental) || there(last),
+            "FCINCRVERIFY needs FCINCREMENTAL or FCINCREMENTALLAST",
+        ),
+    ] {
+        if let Some(operand) = operand.filter(|_| !fits) {
+            return Err(SyntaxError::new(operand.word.at.clone(), message));
+        }
+    }
+    Ok(())
 }
 
 fn direction(operand: &Operand) -> Result<Direction, SyntaxError> {

@@ -2,14 +2,15 @@
 
 use flashtrack_engine::admin::{
     Command, CopyMode, EstablishAction, EstablishSpec, ExtentSpec, Freeze, Incremental,
-    OnlineTarget, PairSpec,
+    OnlineTarget, PairSpec, Refusal,
 };
 
 use super::super::control::{Control, Stop};
-use super::super::extents::{self, Form};
+use super::super::extents::Lists;
 use super::super::messages::Message;
-use super::super::operands::{Fault, Operands, Unserved, at_most_one, rejected};
+use super::super::operands::{Fault, Operands, Unserved, declined, rejected};
 use super::super::relations;
+use super::super::source::SyntaxError;
 use super::{ADDRESSING, Action, completed, device, required};
 
 /// An FCESTABL that makes, refreshes or reverses.
@@ -57,87 +58,94 @@ pub(super) fn compile(mut operands: Operands<'_>) -> Result<Action, Fault> {
     let place = operands.place();
     let source = device(operands.value(&["SDEVN"])?)?;
     let target = device(operands.value(&["TDEVN"])?)?;
-    let lists =
-        [operands.take(&["EXTENTS"])?, operands.take(&["XTNTLST"])?, operands.take(&["XXTNTLST"])?];
+    let lists = Lists::take(&mut operands)?;
+    let keywords = take_keywords(&mut operands)?;
+    let unserved = operands.unserved(&ADDRESSING)?.or(operands.unserved(&UNSERVED)?);
+    operands.finish()?;
+
+    let extents = lists.extents()?;
+    if let Some(refusal) = unserved {
+        return Err(refusal.into());
+    }
+    let (mode, space_efficient) = served(&keywords)?;
+    let source = required(source, "SDEVN", &place)?;
+    let target = required(target, "TDEVN", &place)?;
+    let Some(mode) = mode else {
+        let plain = extents.is_empty()
+            && keywords.incremental == Incremental::No
+            && keywords.verb.is_none()
+            && !space_efficient;
+        if plain {
+            return Ok(Action::Convert(source));
+        }
+        let message = "MODE(NOCOPY2COPY) converts all NOCOPY relationships of SDEVN: it goes with no extents, \
+                       INCREMENTAL, ACTION or SETGTOK";
+        return Err(rejected(message).into());
+    };
+    let is = |verb| keywords.verb == Some(verb);
+    Ok(Action::Establish(Establish {
+        source,
+        target,
+        extents,
+        mode,
+        online_target: keywords.online_target,
+        incremental: keywords.incremental,
+        action: if is(Verb::FastReverse) {
+            EstablishAction::FastReverse
+        } else {
+            EstablishAction::Establish
+        },
+        freeze: if is(Verb::Freeze) { Freeze::HoldWrites } else { Freeze::No },
+        space_efficient,
+    }))
+}
+
+/// Keywords with one word out of a few.
+struct Keywords {
+    mode: Mode,
+    online_target: OnlineTarget,
+    incremental: Incremental,
+    verb: Option<Verb>,
+    /// SETGTOK; none for what is not served.
+    space_efficient: Option<bool>,
+}
+
+fn take_keywords(operands: &mut Operands<'_>) -> Result<Keywords, SyntaxError> {
     let modes = [
         ("COPY", Mode::Copy),
         ("NOCOPY", Mode::Nocopy),
         ("NOCOPY2COPY", Mode::NocopyToCopy),
         ("ASYNC", Mode::Async),
     ];
-    let mode = operands.choice(&["MODE"], &modes)?.unwrap_or(Mode::Copy);
     let online = [("NO", OnlineTarget::Refused), ("YES", OnlineTarget::Allowed)];
-    let online_target = operands.choice(&["ONLINTGT"], &online)?.unwrap_or(OnlineTarget::Refused);
     let recorded =
         [("NO", Incremental::No), ("YES", Incremental::Yes), ("YTW", Incremental::TargetWritable)];
-    let incremental = operands.choice(&["INCREMENTAL"], &recorded)?.unwrap_or_default();
     let verbs = [("FREEZE", Verb::Freeze), ("FRR", Verb::FastReverse)];
-    let verb = operands.choice(&["ACTION"], &verbs)?;
     let opt_in = [("NO", Some(false)), ("YES", Some(true)), ("FAILREL", Some(true)), ("SWI", None)];
-    let space_efficient = operands.choice(&["SETGTOK"], &opt_in)?.unwrap_or(Some(false));
-    let unserved = operands.unserved(&ADDRESSING)?.or(operands.unserved(&UNSERVED)?);
-    operands.finish()?;
+    Ok(Keywords {
+        mode: operands.choice(&["MODE"], &modes)?.unwrap_or(Mode::Copy),
+        online_target: operands.choice(&["ONLINTGT"], &online)?.unwrap_or(OnlineTarget::Refused),
+        incremental: operands.choice(&["INCREMENTAL"], &recorded)?.unwrap_or_default(),
+        verb: operands.choice(&["ACTION"], &verbs)?,
+        space_efficient: operands.choice(&["SETGTOK"], &opt_in)?.unwrap_or(Some(false)),
+    })
+}
 
-    let [same, list, long_list] = lists;
-    let at =
-        |list: Option<&'_ super::super::grammar::Operand>| list.map(|list| list.word.at.clone());
-    at_most_one(&[
-        ("EXTENTS", at(same).as_ref()),
-        ("XTNTLST", at(list).as_ref()),
-        ("XXTNTLST", at(long_list).as_ref()),
-    ])?;
-    let extents = match (same, list, long_list) {
-        (Some(same), _, _) => extents::same_place(same)?,
-        (_, Some(list), _) => extents::relocated(list, Form::Cchh)?,
-        (_, _, Some(list)) => extents::relocated(list, Form::Extended)?,
-        _ => Vec::new(),
-    };
-    if let Some(refusal) = unserved {
-        return Err(refusal.into());
-    }
-    let Some(space_efficient) = space_efficient else {
-        let message =
-            "SETGTOK(SWI) is not served: a source is never write-inhibited for its copies' sake";
-        return Err(super::super::operands::declined(message).into());
-    };
-    let source = required(source, "SDEVN", &place)?;
-    let target = required(target, "TDEVN", &place)?;
-    let mode = match mode {
-        Mode::Copy => CopyMode::Copy,
-        Mode::Nocopy => CopyMode::Nocopy,
+/// Mode, none for a conversion, and the opt-in to thin targets.
+fn served(keywords: &Keywords) -> Result<(Option<CopyMode>, bool), Refusal> {
+    let mode = match keywords.mode {
+        Mode::Copy => Some(CopyMode::Copy),
+        Mode::Nocopy => Some(CopyMode::Nocopy),
+        Mode::NocopyToCopy => None,
         Mode::Async => {
             let message = "MODE(ASYNC) is not served: it is for mirrors, and there are none";
-            return Err(super::super::operands::declined(message).into());
-        }
-        Mode::NocopyToCopy => {
-            let plain = extents.is_empty()
-                && incremental == Incremental::No
-                && verb.is_none()
-                && !space_efficient;
-            if !plain {
-                let message = "MODE(NOCOPY2COPY) converts all NOCOPY relationships of SDEVN: it goes with no \
-                               extents, INCREMENTAL, ACTION or SETGTOK";
-                return Err(rejected(message).into());
-            }
-            return Ok(Action::Convert(source));
+            return Err(declined(message));
         }
     };
-    let fast_reverse = verb == Some(Verb::FastReverse);
-    Ok(Action::Establish(Establish {
-        source,
-        target,
-        extents,
-        mode,
-        online_target,
-        incremental,
-        action: if fast_reverse {
-            EstablishAction::FastReverse
-        } else {
-            EstablishAction::Establish
-        },
-        freeze: if verb == Some(Verb::Freeze) { Freeze::HoldWrites } else { Freeze::No },
-        space_efficient,
-    }))
+    let space_efficient = keywords.space_efficient.ok_or_else(|| {
+        declined("SETGTOK(SWI) is not served: a source is never write-inhibited for the sake of its copies")
+    })?;
+    Ok((mode, space_efficient))
 }
 
 /// Carries it out.

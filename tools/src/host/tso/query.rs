@@ -291,7 +291,7 @@ mod tests {
         let nocopy = CopyReport { mode: CopyMode::Nocopy, ..copy(1, "a", "b", 10) };
 
         assert_eq!(status(&[]), "SIMPLEX.");
-        assert_eq!(status(&[nocopy.clone()]), "FC......");
+        assert_eq!(status(std::slice::from_ref(&nocopy)), "FC......");
         assert_eq!(status(&[copy(1, "a", "b", 5), nocopy]), "FC..050%");
         assert_eq!(status(&[copy(1, "a", "b", 1), copy(2, "a", "c", 0)]), "FC..090%");
     }

@@ -9,9 +9,9 @@
 use flashtrack_engine::admin::{Command, ExtentSpec, Report, WithdrawSpec};
 
 use super::super::control::{Control, Stop, control_unit};
-use super::super::extents::{self, Form};
+use super::super::extents::Lists;
 use super::super::messages::Message;
-use super::super::operands::{Fault, Operands, Unserved, at_most_one, declined, rejected};
+use super::super::operands::{Fault, Operands, Unserved, declined, rejected};
 use super::super::relations;
 use super::{ADDRESSING, Action, completed, device, required};
 
@@ -44,23 +44,14 @@ pub(super) fn compile(mut operands: Operands<'_>) -> Result<Action, Fault> {
     let source = device(operands.value(&["SDEVN"])?)?;
     let target = device(operands.value(&["TDEVN"])?)?;
     let any = device(operands.value(&["DEVN"])?)?;
-    let list = operands.take(&["XTNTLST"])?;
-    let long_list = operands.take(&["XXTNTLST"])?;
+    let lists = Lists::take_relocated(&mut operands)?;
     let ddsw = operands.choice(&["DDSW"], &[("NO", false), ("YES", true)])?;
     let verbs = [("THAW", Verb::Thaw), ("COMMIT", Verb::Commit), ("REVERT", Verb::Revert)];
     let verb = operands.choice(&["ACTION"], &verbs)?;
     let unserved = operands.unserved(&ADDRESSING)?.or(operands.unserved(&UNSERVED)?);
     operands.finish()?;
 
-    at_most_one(&[
-        ("XTNTLST", list.map(|list| &list.word.at)),
-        ("XXTNTLST", long_list.map(|list| &list.word.at)),
-    ])?;
-    let extents = match (list, long_list) {
-        (Some(list), _) => extents::relocated(list, Form::Cchh)?,
-        (_, Some(list)) => extents::relocated(list, Form::Extended)?,
-        _ => Vec::new(),
-    };
+    let extents = lists.extents()?;
     if let Some(refusal) = unserved {
         return Err(refusal.into());
     }
