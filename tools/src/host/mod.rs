@@ -11,6 +11,8 @@
 mod control;
 mod deck;
 mod dss;
+#[cfg(test)]
+mod example;
 mod extents;
 mod grammar;
 mod ickdsf;

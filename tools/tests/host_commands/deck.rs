@@ -137,6 +137,8 @@ fn without_a_server_what_was_done_so_far_is_told() {
 fn the_help_of_each_front_end_has_examples_and_its_exit_codes() {
     let server = Server::of(World::new("xp7"));
     for utility in ["tso", "dss", "ickdsf"] {
-        server.run(&[utility, "--help"], "").ends(0, &["Example", "Exit codes", "host_commands.md"]);
+        server
+            .run(&[utility, "--help"], "")
+            .ends(0, &["Example", "Exit codes", "host_commands.md"]);
     }
 }

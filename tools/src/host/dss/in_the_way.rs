@@ -157,32 +157,8 @@ pub(super) async fn withdraw(
 
 #[cfg(test)]
 mod tests {
-    use flashtrack_engine::admin::{CopyMode, CopyState};
-
+    use super::super::super::example::copy;
     use super::*;
-
-    /// From track 0 of `source` to track 100 of `target`, 50 tracks.
-    fn copy(id: u32, source: &str, target: &str) -> CopyReport {
-        CopyReport {
-            id,
-            source: source.to_owned(),
-            target: target.to_owned(),
-            source_track: 0,
-            target_track: 100,
-            tracks: 50,
-            mode: CopyMode::Copy,
-            state: CopyState::FCopy,
-            incremental: false,
-            whole: false,
-            write_inhibited: false,
-            changed_tracks: 0,
-            space_efficient: false,
-            tracks_left: 50,
-            established_at: 0,
-            durable: true,
-            ended: None,
-        }
-    }
 
     fn space(volume: &str, tracks: Range<u32>) -> Space {
         Space { volume: volume.to_owned(), tracks }

@@ -260,51 +260,29 @@ fn yes_no(value: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use flashtrack_engine::admin::CopyState;
-
+    use super::super::super::example;
     use super::*;
-
-    fn copy(id: u32, source: &str, target: &str, tracks_left: u32) -> CopyReport {
-        CopyReport {
-            id,
-            source: source.to_owned(),
-            target: target.to_owned(),
-            source_track: id * 10,
-            target_track: id * 100,
-            tracks: 10,
-            mode: CopyMode::Copy,
-            state: CopyState::FCopy,
-            incremental: false,
-            whole: false,
-            write_inhibited: false,
-            changed_tracks: 0,
-            space_efficient: false,
-            tracks_left,
-            established_at: 0,
-            durable: true,
-            ended: None,
-        }
-    }
 
     #[test]
     fn the_status_has_eight_characters() {
-        let nocopy = CopyReport { mode: CopyMode::Nocopy, ..copy(1, "a", "b", 10) };
+        let copy = |tracks_left| CopyReport { tracks_left, ..example::copy(1, "a", "b") };
+        let nocopy = CopyReport { mode: CopyMode::Nocopy, ..copy(50) };
 
         assert_eq!(status(&[]), "SIMPLEX.");
         assert_eq!(status(std::slice::from_ref(&nocopy)), "FC......");
-        assert_eq!(status(&[copy(1, "a", "b", 5), nocopy]), "FC..050%");
-        assert_eq!(status(&[copy(1, "a", "b", 1), copy(2, "a", "c", 0)]), "FC..090%");
+        assert_eq!(status(&[copy(25), nocopy]), "FC..050%");
+        assert_eq!(status(&[copy(5), copy(0)]), "FC..090%");
     }
 
     #[test]
     fn a_relationship_within_a_volume_has_a_row_for_each_role() {
-        let copies = [copy(1, "a", "a", 0), copy(2, "b", "a", 0)];
+        let copies = [example::copy(1, "a", "a"), example::copy(2, "b", "a")];
         let roles = |start, most| {
             let rows = rows_of("a", &copies, start, most);
             rows.iter().map(|row| (row.copy.id, row.role)).collect::<Vec<_>>()
         };
 
         assert_eq!(roles(0, 9), [(1, "SOURCE"), (1, "TARGET"), (2, "TARGET")]);
-        assert_eq!(roles(11, 1), [(1, "TARGET")]);
+        assert_eq!(roles(1, 1), [(1, "TARGET")]);
     }
 }
