@@ -172,7 +172,7 @@ impl Failure {
             }
             Self::Malformed(error) => return Some(error.advice()),
             Self::HostCommand { .. } => {
-                "see the messages of the statements; what was refused has changed nothing"
+                "the messages of the statements on standard output say what was refused, and why"
             }
             Self::Usage(_) => "see `flashtrack --help`",
             // Their messages say what to do.

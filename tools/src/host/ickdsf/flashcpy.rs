@@ -265,9 +265,8 @@ pub(super) async fn withdraw(
         ..WithdrawSpec::default()
     });
     let copies = control.copies(&command).await?;
-    let what =
-        if withdraw.ddsw { "WITHDRAWN NOW OR AFTER THEIR BACKGROUND COPY" } else { "WITHDRAWN" };
-    messages.push(Message::info("ICK39003I", format!("{} {what}", relations::count(&copies))));
+    let text = relations::withdrawn(&copies, withdraw.ddsw);
+    messages.push(Message::info("ICK39003I", text));
     Ok(())
 }
 

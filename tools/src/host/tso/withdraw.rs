@@ -113,9 +113,7 @@ pub(super) async fn run(
         ddsw: withdraw.ddsw,
     });
     let copies = control.copies(&command).await?;
-    let what =
-        if withdraw.ddsw { "WITHDRAWN NOW OR AFTER THEIR BACKGROUND COPY" } else { "WITHDRAWN" };
-    let text = format!("{} {what}", relations::count(&copies));
+    let text = relations::withdrawn(&copies, withdraw.ddsw);
     messages.push(Message::info("ANTF9004I", text));
     let device = if withdraw.ddsw { withdraw.source } else { withdraw.target };
     messages.push(completed("FCWITHDR", device.or(withdraw.source).unwrap_or_default()));
