@@ -44,7 +44,9 @@ pub(super) async fn run(
         }
     };
     let stray = deck.stray.iter().map(|at| about_stray(text, at.clone(), program));
-    let mut report = Reporter { output, told: Vec::new(), highest: Code::Done };
+    // One command on the command line needs no repetition.
+    let echo = program != Program::Tso || compiled.len() > 1;
+    let mut report = Reporter { output, echo, told: Vec::new(), highest: Code::Done };
     stray.for_each(|told| report.keep(told));
     let result = carry_out(&compiled, Control { client }, &mut report).await;
     report.finish(&compiled)?;
@@ -242,6 +244,8 @@ fn malformed(
 /// Tells statements as they end; in JSON all of them at the end.
 struct Reporter {
     output: Output,
+    /// Whether the statement is printed before its messages.
+    echo: bool,
     told: Vec<Told>,
     highest: Code,
 }
@@ -252,7 +256,7 @@ impl Reporter {
         self.highest = self.highest.max(code);
         if self.output == Output::Text {
             // A reader that has left does not keep the rest from being done.
-            let _ = write_text(&printed(&told));
+            let _ = write_text(&self.printed(&told));
         }
         self.told.push(told);
     }
@@ -272,10 +276,13 @@ impl Reporter {
             Some(Program::Tso) | None => Ok(()),
         }
     }
-}
 
-fn printed(told: &Told) -> String {
-    let mut lines = vec![format!("{:>4} {}", told.line, told.statement)];
-    lines.extend(told.messages.iter().map(|message| format!("{} {}", message.id, message.text)));
-    lines.join("\n")
+    fn printed(&self, told: &Told) -> String {
+        let statement = format!("{:>4} {}", told.line, told.statement);
+        let messages =
+            told.messages.iter().map(|message| format!("{} {}", message.id, message.text));
+        let lines: Vec<String> =
+            self.echo.then_some(statement).into_iter().chain(messages).collect();
+        lines.join("\n")
+    }
 }

@@ -3,17 +3,17 @@
 use flashtrack_engine::admin::{Command, ExtentSpec};
 use flashtrack_engine::limits::TRACKS_PER_CYLINDER;
 
-use super::super::control::{Control, Stop};
-use super::super::deck::VolumeCard;
-use super::super::grammar::{Operand, Word};
-use super::super::messages::Message;
-use super::super::operands::{
-    Fault, Operands, at_most_one, declined, listed_words, number, one_operand, rejected, words,
-};
-use super::super::relations;
-use super::super::source::SyntaxError;
 use super::flash::{self, Flash};
 use super::{VolumeName, dataset, explain, full, listed_volumes};
+use crate::host::control::{Control, Stop};
+use crate::host::deck::VolumeCard;
+use crate::host::grammar::{Operand, Word};
+use crate::host::messages::Message;
+use crate::host::operands::{
+    Fault, Operands, at_most_one, declined, listed_words, number, one_operand, rejected, words,
+};
+use crate::host::relations;
+use crate::host::source::SyntaxError;
 
 /// A COPY, ready to be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]

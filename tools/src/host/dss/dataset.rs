@@ -7,12 +7,12 @@ use flashtrack_engine::admin::{
     Command, DatasetCopySpec, DatasetReport, Refusal, RefusalKind, Report,
 };
 
-use super::super::control::{Control, Named, Stop, ambiguous, named};
-use super::super::messages::Message;
-use super::super::operands::rejected;
 use super::VolumeName;
 use super::flash::Flash;
 use super::in_the_way::{self, Space};
+use crate::host::control::{Control, Named, Stop, ambiguous, named};
+use crate::host::messages::Message;
+use crate::host::operands::rejected;
 
 /// What is copied onto what.
 #[derive(Clone, Debug, PartialEq, Eq)]

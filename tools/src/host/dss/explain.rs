@@ -2,8 +2,8 @@
 
 use flashtrack_engine::admin::Refusal;
 
-use super::super::messages::{Code, Message};
 use super::flash::{Detail, Flash};
+use crate::host::messages::{Code, Message};
 
 /// The reason is always told; DEBUG(FRMSG()) adds message ADR918I with its codes.
 pub(super) fn refused(refusal: &Refusal, flash: &Flash) -> Vec<Message> {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use flashtrack_engine::admin::{CopyMode, Freeze, Incremental, Refusal};
 
-use super::super::grammar::Operand;
-use super::super::operands::{
+use crate::host::grammar::Operand;
+use crate::host::operands::{
     Operands, Unserved, at_most_one, chosen, declined, number, one_operand, one_word, words,
 };
-use super::super::source::SyntaxError;
+use crate::host::source::SyntaxError;
 
 /// How a copy is to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

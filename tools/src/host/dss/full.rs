@@ -8,11 +8,11 @@ use flashtrack_engine::admin::{
     OnlineTarget, PairSpec, Refusal, RefusalKind,
 };
 
-use super::super::control::{Control, Stop};
-use super::super::messages::Message;
 use super::copy::Label;
 use super::flash::{Direction, Flash, Wait};
 use super::{VolumeName, in_the_way};
+use crate::host::control::{Control, Stop};
+use crate::host::messages::Message;
 
 /// Copies a whole volume.
 pub(super) async fn run(

@@ -14,8 +14,8 @@ use flashtrack_engine::admin::{
 use flashtrack_engine::limits::EXTENTS_PER_COMMAND;
 use flashtrack_engine::units::RelationshipId;
 
-use super::super::control::{Control, Stop};
-use super::super::messages::Message;
+use crate::host::control::{Control, Stop};
+use crate::host::messages::Message;
 
 /// Tracks of a volume that are to be overwritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,8 +157,8 @@ pub(super) async fn withdraw(
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::example::copy;
     use super::*;
+    use crate::host::example::copy;
 
     fn space(volume: &str, tracks: Range<u32>) -> Space {
         Space { volume: volume.to_owned(), tracks }

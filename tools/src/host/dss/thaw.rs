@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 
 use flashtrack_engine::admin::{Command, Report};
 
-use super::super::control::{Control, Stop, control_unit};
-use super::super::messages::{Code, Message};
-use super::super::operands::{Fault, Operands, words};
-use super::super::source::SyntaxError;
 use super::refused;
+use crate::host::control::{Control, Stop, control_unit};
+use crate::host::messages::{Code, Message};
+use crate::host::operands::{Fault, Operands, words};
+use crate::host::source::SyntaxError;
 
 /// A CGCREATED, ready to be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]

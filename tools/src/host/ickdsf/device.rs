@@ -6,13 +6,13 @@
 
 use flashtrack_engine::admin::{Profile, Refusal, RefusalKind};
 
-use super::super::control::{Control, Stop};
-use super::super::deck::VolumeCard;
-use super::super::messages::{Code, Message};
-use super::super::operands::{Fault, Operands, declined, one_word};
-use super::super::relations;
-use super::super::source::SyntaxError;
 use super::{Action, Device, ELSEWHERE, required, take_device};
+use crate::host::control::{Control, Stop};
+use crate::host::deck::VolumeCard;
+use crate::host::messages::{Code, Message};
+use crate::host::operands::{Fault, Operands, declined, one_word};
+use crate::host::relations;
+use crate::host::source::SyntaxError;
 
 /// An INIT.
 #[derive(Clone, Debug, PartialEq, Eq)]

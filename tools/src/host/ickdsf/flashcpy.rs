@@ -1,20 +1,22 @@
 //! FLASHCPY: ESTABLISH, WITHDRAW, QUERY RELATIONS and THAW, of whole volumes only (T1-16).
 
+use std::ops::Range;
+
 use flashtrack_engine::admin::{
     Command, CopyMode, EstablishAction, EstablishSpec, Freeze, Incremental, OnlineTarget, PairSpec,
-    Report, WithdrawSpec,
+    Refusal, Report, WithdrawSpec,
 };
 
-use super::super::control::{Control, Stop, control_unit};
-use super::super::deck::VolumeCard;
-use super::super::grammar::Operand;
-use super::super::messages::Message;
-use super::super::operands::{
+use super::{Action, Device, ELSEWHERE, required, take_device};
+use crate::host::control::{Control, Stop, control_unit};
+use crate::host::deck::VolumeCard;
+use crate::host::grammar::{Operand, Word};
+use crate::host::messages::Message;
+use crate::host::operands::{
     Fault, Operands, Unserved, at_most_one, chosen, device_number, hexadecimal, rejected, words,
 };
-use super::super::relations;
-use super::super::source::SyntaxError;
-use super::{Action, Device, ELSEWHERE, required, take_device};
+use crate::host::relations;
+use crate::host::source::SyntaxError;
 
 /// A FLASHCPY ESTABLISH.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,43 +70,45 @@ pub(super) fn compile(mut operands: Operands<'_>, cards: &[VolumeCard]) -> Resul
         ("THAW", thaw.as_ref()),
     ])?;
     let device = take_device(&mut operands, cards)?;
-    let refused = operands.unserved(&ELSEWHERE)?.or(operands.unserved(&UNSERVED)?);
-    let action = if establish.is_some() {
-        take_establish(operands, device, place)?
-    } else if withdraw.is_some() {
-        take_withdraw(operands, device, place)?
-    } else if query.is_some() {
+    let unserved = operands.unserved(&ELSEWHERE)?.or(operands.unserved(&UNSERVED)?);
+    let common = Common { device, unserved, place };
+    if establish.is_some() {
+        return take_establish(operands, common);
+    }
+    if withdraw.is_some() {
+        return take_withdraw(operands, common);
+    }
+    if query.is_some() {
         operands.flag(&["RELATIONS"])?;
         operands.finish()?;
-        device.map(Action::Query).ok_or(place).map_err(missing)
-    } else if thaw.is_some() {
+        return common.device().map(Action::Query);
+    }
+    if thaw.is_some() {
         operands.finish()?;
-        device.map(Action::Thaw).ok_or(place).map_err(missing)
-    } else {
-        let message = "ESTABLISH, WITHDRAW, QUERY RELATIONS or THAW is missing";
-        return Err(SyntaxError::new(place, message).into());
-    };
-    // What is not served is told before what is missing.
-    match refused {
-        Some(refusal) => Err(refusal.into()),
-        None => action,
+        return common.device().map(Action::Thaw);
     }
+    let message = "ESTABLISH, WITHDRAW, QUERY RELATIONS or THAW is missing";
+    Err(SyntaxError::new(common.place, message).into())
 }
 
-fn missing(place: std::ops::Range<usize>) -> Fault {
-    match required(None, place) {
-        Err(error) => error.into(),
-        Ok(_) => unreachable!("there is no device"),
-    }
-}
-
-type Compiled = Result<Action, Fault>;
-
-fn take_establish(
-    mut operands: Operands<'_>,
+/// What all of them have.
+struct Common {
     device: Option<Device>,
-    place: std::ops::Range<usize>,
-) -> Result<Compiled, SyntaxError> {
+    unserved: Option<Refusal>,
+    place: Range<usize>,
+}
+
+impl Common {
+    /// The device, once all keywords are known to make sense: what is not served is told first.
+    fn device(&self) -> Result<Device, Fault> {
+        match &self.unserved {
+            Some(refusal) => Err(refusal.clone().into()),
+            None => Ok(required(self.device.clone(), self.place.clone())?),
+        }
+    }
+}
+
+fn take_establish(mut operands: Operands<'_>, common: Common) -> Result<Action, Fault> {
     let target = operands.take(&["TARGETVOL", "TARGETVOLUME"])?;
     let modes = [
         ("COPY", Mode::Copy),
@@ -114,52 +118,48 @@ fn take_establish(
     ];
     let mode = operands.choice(&["MODE"], &modes)?.unwrap_or(Mode::Copy);
     let online = operands.choice(&["ONLINTGT"], &YES_NO)?.unwrap_or(false);
-    let recorded = operands.choice(&["CHRCD", "CHANGERECORDING", "INCREMENTAL"], &YES_NO)?;
+    let recorded =
+        operands.choice(&["CHRCD", "CHANGERECORDING", "INCREMENTAL"], &YES_NO)?.unwrap_or(false);
     let fast_reverse = switch(operands.take(&["FASTREVERSERESTORE", "FRR"])?)?;
     let freeze = switch(operands.take(&["FREEZE"])?)?;
     let space_efficient = switch(operands.take(&["SPACEEFFICIENTTARGET", "SETGTOK"])?)?;
     operands.finish()?;
-    let source = required(device, place.clone())?;
+    let source = common.device()?;
     let mode = match mode {
         Mode::Copy => CopyMode::Copy,
         Mode::Nocopy => CopyMode::Nocopy,
-        Mode::NocopyToCopy => {
-            if recorded == Some(true) || fast_reverse || freeze || space_efficient {
-                let message = "MODE(NOCOPYTOCOPY) converts all NOCOPY relationships of the device: it goes with no \
-                               CHRCD, FASTREVERSERESTORE, FREEZE or SPACEEFFICIENTTARGET";
-                return Ok(Err(rejected(message).into()));
-            }
-            return Ok(Ok(Action::Convert(source)));
+        Mode::NocopyToCopy if recorded || fast_reverse || freeze || space_efficient => {
+            let message = "MODE(NOCOPYTOCOPY) converts all NOCOPY relationships of the device: it goes with no CHRCD, \
+                           FASTREVERSERESTORE, FREEZE or SPACEEFFICIENTTARGET";
+            return Err(rejected(message).into());
         }
+        Mode::NocopyToCopy => return Ok(Action::Convert(source)),
     };
-    let target = target_of(target, place)?;
-    Ok(Ok(Action::Establish(Establish {
+    let Some(target) = target else {
+        return Err(SyntaxError::new(common.place, "TARGETVOL(lss,cca,device) is missing").into());
+    };
+    Ok(Action::Establish(Establish {
         source,
-        target,
+        target: target_device(target)?,
         mode,
         online_target: if online { OnlineTarget::Allowed } else { OnlineTarget::Refused },
-        incremental: if recorded == Some(true) { Incremental::Yes } else { Incremental::No },
+        incremental: if recorded { Incremental::Yes } else { Incremental::No },
         fast_reverse,
         freeze: if freeze { Freeze::HoldWrites } else { Freeze::No },
         space_efficient,
-    })))
+    }))
 }
 
-fn take_withdraw(
-    mut operands: Operands<'_>,
-    device: Option<Device>,
-    place: std::ops::Range<usize>,
-) -> Result<Compiled, SyntaxError> {
-    let target = operands.take(&["TARGETVOL", "TARGETVOLUME"])?;
+fn take_withdraw(mut operands: Operands<'_>, common: Common) -> Result<Action, Fault> {
+    let target = operands.take(&["TARGETVOL", "TARGETVOLUME"])?.map(target_device).transpose()?;
     let ddsw = switch(operands.take(&["DDSW"])?)?;
     operands.finish()?;
-    let source = required(device, place.clone())?;
-    let target = target.map(|target| target_of(Some(target), place)).transpose()?;
+    let source = common.device()?;
     if target.is_none() && !ddsw {
         let message = "FLASHCPY WITHDRAW needs TARGETVOL(lss,cca,device), or DDSW(YES)";
-        return Ok(Err(rejected(message).into()));
+        return Err(rejected(message).into());
     }
-    Ok(Ok(Action::Withdraw(Withdraw { source, target, ddsw })))
+    Ok(Action::Withdraw(Withdraw { source, target, ddsw }))
 }
 
 const YES_NO: [(&str, bool); 2] = [("YES", true), ("NO", false)];
@@ -174,43 +174,32 @@ fn switch(operand: Option<&Operand>) -> Result<bool, SyntaxError> {
 }
 
 /// `TARGETVOL(lss,cca)` or `TARGETVOL(lss,cca,device)`: here LSS and CCA are the halves of the device number.
-fn target_of(operand: Option<&Operand>, place: std::ops::Range<usize>) -> Result<u16, SyntaxError> {
-    let Some(operand) = operand else {
-        return Err(SyntaxError::new(place, "TARGETVOL(lss,cca,device) is missing"));
-    };
+fn target_device(operand: &Operand) -> Result<u16, SyntaxError> {
     let words = words(operand)?;
-    let at = operand.word.at.clone();
-    let wrong = || {
-        SyntaxError::new(
-            at.clone(),
-            "TARGETVOL takes LSS and CCA, two hexadecimal digits each, and the device number",
-        )
+    let halves = match words.as_slice() {
+        [lss, cca] | [lss, cca, _] => half(lss).zip(half(cca)),
+        _ => None,
     };
-    let ([lss, cca] | [lss, cca, _]) = words.as_slice() else {
-        return Err(wrong());
+    let Some((lss, cca)) = halves else {
+        let message =
+            "TARGETVOL takes LSS and CCA, two hexadecimal digits each, and the device number";
+        return Err(SyntaxError::new(operand.word.at.clone(), message));
     };
-    let half = |word: &super::super::grammar::Word| {
-        let digits = if word.text.starts_with("0X") || word.text.starts_with("0x") {
-            super::super::grammar::Word { text: word.text[2..].to_owned(), at: word.at.clone() }
-        } else {
-            word.clone()
-        };
-        hexadecimal(&digits, 2).and_then(|half| u8::try_from(half).ok())
-    };
-    let (Some(lss_half), Some(cca_half)) = (half(lss), half(cca)) else {
-        return Err(wrong());
-    };
-    let number = u16::from_be_bytes([lss_half, cca_half]);
-    if let Some(given) = words.get(2)
-        && device_number(given)? != number
-    {
-        let message = format!(
-            "LSS {} and CCA {} are device {number:04X}, not {}",
-            lss.text, cca.text, given.text
-        );
-        return Err(SyntaxError::new(given.at.clone(), message));
+    let number = u16::from_be_bytes([lss, cca]);
+    match words.get(2) {
+        Some(given) if device_number(given)? != number => {
+            let message = format!(
+                "LSS {lss:02X} and CCA {cca:02X} are device {number:04X}, not {}",
+                given.text
+            );
+            Err(SyntaxError::new(given.at.clone(), message))
+        }
+        _ => Ok(number),
     }
-    Ok(number)
+}
+
+fn half(word: &Word) -> Option<u8> {
+    hexadecimal(word, 2).and_then(|half| u8::try_from(half).ok())
 }
 
 /// Makes, refreshes or reverses a copy.

@@ -2,11 +2,11 @@
 
 use flashtrack_engine::admin::CopyReport;
 
-use super::super::control::{Control, Stop, Volumes};
-use super::super::extents::cchh;
-use super::super::messages::Message;
-use super::super::relations::{background_copy_enabled, background_copy_in_progress, state};
 use super::Device;
+use crate::host::control::{Control, Stop, Volumes};
+use crate::host::extents::cchh;
+use crate::host::messages::Message;
+use crate::host::relations::{background_copy_enabled, background_copy_in_progress, state};
 use crate::output::table;
 
 /// Carries it out.

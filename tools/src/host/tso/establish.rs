@@ -5,13 +5,13 @@ use flashtrack_engine::admin::{
     OnlineTarget, PairSpec, Refusal,
 };
 
-use super::super::control::{Control, Stop};
-use super::super::extents::Lists;
-use super::super::messages::Message;
-use super::super::operands::{Fault, Operands, Unserved, declined, rejected};
-use super::super::relations;
-use super::super::source::SyntaxError;
 use super::{ADDRESSING, Action, completed, device, required};
+use crate::host::control::{Control, Stop};
+use crate::host::extents::Lists;
+use crate::host::messages::Message;
+use crate::host::operands::{Fault, Operands, Unserved, declined, rejected};
+use crate::host::relations;
+use crate::host::source::SyntaxError;
 
 /// An FCESTABL that makes, refreshes or reverses.
 #[derive(Clone, Debug, PartialEq, Eq)]

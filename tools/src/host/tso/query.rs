@@ -2,13 +2,13 @@
 
 use flashtrack_engine::admin::{CopyMode, CopyReport, VolumeReport};
 
-use super::super::control::{Control, Stop, Store, Volumes, control_unit, device_of};
-use super::super::extents::{self, Form, cchh};
-use super::super::messages::Message;
-use super::super::operands::{Fault, Operands, Unserved, at_most_one, chosen, number};
-use super::super::relations::{background_copy_enabled, background_copy_in_progress, state};
-use super::super::source::SyntaxError;
 use super::{ADDRESSING, Action, completed, device, required};
+use crate::host::control::{Control, Stop, Store, Volumes, control_unit, device_of};
+use crate::host::extents::{self, Form, cchh};
+use crate::host::messages::Message;
+use crate::host::operands::{Fault, Operands, Unserved, at_most_one, chosen, number};
+use crate::host::relations::{background_copy_enabled, background_copy_in_progress, state};
+use crate::host::source::SyntaxError;
 use crate::output::{percent, table, time};
 
 /// An FCQUERY.
@@ -260,8 +260,8 @@ fn yes_no(value: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::example;
     use super::*;
+    use crate::host::example;
 
     #[test]
     fn the_status_has_eight_characters() {

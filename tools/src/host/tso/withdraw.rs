@@ -8,12 +8,12 @@
 
 use flashtrack_engine::admin::{Command, ExtentSpec, Report, WithdrawSpec};
 
-use super::super::control::{Control, Stop, control_unit};
-use super::super::extents::Lists;
-use super::super::messages::Message;
-use super::super::operands::{Fault, Operands, Unserved, declined, rejected};
-use super::super::relations;
 use super::{ADDRESSING, Action, completed, device, required};
+use crate::host::control::{Control, Stop, control_unit};
+use crate::host::extents::Lists;
+use crate::host::messages::Message;
+use crate::host::operands::{Fault, Operands, Unserved, declined, rejected};
+use crate::host::relations;
 
 /// An FCWITHDR of relationships.
 #[derive(Clone, Debug, PartialEq, Eq)]
