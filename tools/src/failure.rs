@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use flashtrack_engine::admin::Refusal;
 use flashtrack_engine::io::local::OpenStoreError;
-use miette::Diagnostic;
+use miette::{Diagnostic, LabeledSpan, SourceCode};
 use serde::Serialize;
 
 use crate::dump::DumpError;
+use crate::host::MalformedText;
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +100,23 @@ pub(crate) enum Failure {
     /// A dump or a restore failed.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// A text of host commands makes no sense.
+    #[error("{0}")]
+    Malformed(Box<MalformedText>),
+    /// A host command was refused or failed; it has been told why.
+    #[error("the highest condition code is {code}")]
+    HostCommand {
+        /// 8 or 12.
+        code: u8,
+    },
+    /// A text of host commands cannot be read.
+    #[error("cannot read {what}")]
+    Unreadable {
+        /// The file.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -130,8 +148,12 @@ impl Failure {
             Self::NotFrozen { .. } => "not_frozen",
             Self::Dump(error) => error.kind(),
             Self::StoreUnavailable(OpenStoreError::InUse { .. }) => "busy",
-            Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } => "unreadable",
+            Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } | Self::Unreadable { .. } => {
+                "unreadable"
+            }
             Self::StoreDamaged { .. } | Self::StagedWritesDamaged { .. } => "damaged",
+            Self::Malformed(_) => "malformed",
+            Self::HostCommand { .. } => "host_command",
             Self::Usage(_) => "usage",
             Self::Output { .. } => "output",
         };
@@ -167,11 +189,16 @@ impl Failure {
                 "reads of those bytes fail; write them anew, or restore the volumes from a backup"
             }
             Self::Dump(error) => return error.advice().map(str::to_owned),
+            Self::Malformed(error) => return Some(error.advice()),
+            Self::HostCommand { .. } => {
+                "the messages of the statements on standard output say what was refused, and why"
+            }
             Self::Usage(_) => "see `flashtrack --help`",
             // Their messages say what to do.
             Self::StoreUnavailable(_)
             | Self::StoreUnreadable { .. }
             | Self::StoreDamaged { .. }
+            | Self::Unreadable { .. }
             | Self::Output { .. } => return None,
         };
         Some(text.to_owned())
@@ -180,7 +207,7 @@ impl Failure {
     /// 1 refused or failed, 2 bad usage, 3 timed out.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::Malformed(_) => ExitCode::from(2),
             Self::TimedOut { .. } => ExitCode::from(3),
             _ => ExitCode::from(1),
         }
@@ -215,6 +242,20 @@ impl Failure {
 impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
         self.advice().map(|advice| Box::new(advice) as Box<dyn Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        match self {
+            Self::Malformed(error) => Some(error.source_code()),
+            _ => None,
+        }
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        match self {
+            Self::Malformed(error) => Some(Box::new(std::iter::once(error.label()))),
+            _ => None,
+        }
     }
 }
 

@@ -107,6 +107,49 @@ Examples:
     /// The store as a whole: served, or looked at while no server uses it.
     #[command(subcommand)]
     Store(StoreVerb),
+    /// Carry out a TSO command: FCESTABL, FCQUERY or FCWITHDR. Volumes are named by device number.
+    #[command(after_help = "\
+Exit codes: 0 for condition codes 0 and 4, 1 for 8, 2 when the command is malformed (12).
+All keywords: tools/docs/host_commands.md.
+
+Examples:
+  flashtrack tso \"FCESTABL SDEVN(0A00) TDEVN(0A01) MODE(NOCOPY)\"
+  flashtrack tso \"FCESTABL SDEVN(0A00) TDEVN(0A01) XTNTLST(00000000 0000000E 00100000 0010000E)\"
+  flashtrack tso \"FCQUERY DEVN(0A00) SHOWRELS(ALL)\"
+  flashtrack tso \"FCWITHDR SDEVN(0A00) TDEVN(0A01)\"
+  flashtrack tso \"FCWITHDR DEVN(0A00) ACTION(THAW)\"")]
+    Tso {
+        /// The command, in quotes.
+        command: String,
+    },
+    /// Carry out DFSMSdss statements: COPY, CGCREATED. Volumes are named by serial, which is their name.
+    #[command(after_help = "\
+The file has statements alone, or a job with `//` cards; a statement goes on in the next line after `-` or `+`.
+Exit codes: 0 for condition codes 0 and 4, 1 for 8, 2 when a statement is malformed (nothing is done).
+All keywords: tools/docs/host_commands.md.
+
+Examples:
+  echo 'COPY FULL INDYNAM(SORCEV) OUTDYNAM(TRGVOL) COPYVOLID' | flashtrack dss -
+  flashtrack dss nightly.jcl --json")]
+    Dss {
+        /// The file; - for standard input.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Carry out ICKDSF statements: FLASHCPY, CONTROL REMOVEFCPY, INIT.
+    #[command(after_help = "\
+The file has statements alone, or a job with `//` cards; a statement goes on in the next line after `-` or `+`.
+Exit codes: 0 for condition codes 0 and 4, 1 for 12, 2 when a statement is malformed (nothing is done).
+All keywords: tools/docs/host_commands.md.
+
+Examples:
+  echo 'FLASHCPY ESTABLISH UNITADDRESS(0A00) TARGETVOL(0A,01,0A01)' | flashtrack ickdsf -
+  echo 'FLASHCPY QUERY RELATIONS UNITADDRESS(0A00)' | flashtrack ickdsf -")]
+    Ickdsf {
+        /// The file; - for standard input.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
     /// Write a completion script for a shell to standard output.
     #[command(
         after_help = "Example: flashtrack completions bash > /etc/bash_completion.d/flashtrack"
