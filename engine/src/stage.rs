@@ -51,6 +51,19 @@ pub struct Frame {
     pub content: Content,
 }
 
+impl Frame {
+    /// Where the frame's first byte within `block` is.
+    fn content_of(&self, block: Block) -> Content {
+        match self.content {
+            Content::Zeroes => Content::Zeroes,
+            Content::Journal(first) => {
+                let within = u64::from(self.range.within(block).start);
+                Content::Journal(Position(first.0 + block.offset() + within - self.range.start))
+            }
+        }
+    }
+}
+
 /// All staged versions.
 #[derive(Debug, Default)]
 pub struct Stage {
@@ -124,13 +137,7 @@ impl Stage {
         for number in frame.range.blocks() {
             let block = Block(number);
             let within = frame.range.within(block);
-            let content = match frame.content {
-                Content::Zeroes => Content::Zeroes,
-                Content::Journal(first) => {
-                    let into = block.offset() + u64::from(within.start) - frame.range.start;
-                    Content::Journal(Position(first.0 + into))
-                }
-            };
+            let content = frame.content_of(block);
             let version = Version { seq: frame.seq, start: within.start, end: within.end, content };
             let versions = blocks.entry(number).or_default();
             while let Some(last) = versions.last() {
@@ -159,6 +166,24 @@ impl Stage {
         };
         let frame = Frame { seq: version.seq, volume, range, position, content };
         self.insert(frame, version.seq);
+    }
+
+    /// The payload of frame `seq` lies at `payload` now.
+    pub fn moved(&mut self, seq: Seq, payload: Position) {
+        let at = self.queue.partition_point(|frame| frame.seq < seq);
+        let Some(frame) = self.queue.get_mut(at).filter(|frame| frame.seq == seq) else {
+            return;
+        };
+        (frame.position, frame.content) = (payload, Content::Journal(payload));
+        let frame = *frame;
+        let Some(blocks) = self.volumes.get_mut(&frame.volume) else {
+            return;
+        };
+        for (&number, versions) in blocks.range_mut(frame.range.blocks()) {
+            for version in versions.iter_mut().filter(|version| version.seq == seq) {
+                version.content = frame.content_of(Block(number));
+            }
+        }
     }
 
     /// Drops the versions of volumes that do not exist.
@@ -296,6 +321,22 @@ mod tests {
         stage.release(Seq(3));
         assert!(stage.is_empty(VOLUME));
         assert_eq!((stage.versions(), stage.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_frame_that_was_moved_is_read_from_its_new_place_and_the_others_are_not() {
+        let mut stage = Stage::default();
+        stage.insert(frame(1, 0, 8192), Seq(9));
+        stage.insert(frame(2, 4000, 200), Seq(9));
+        stage.moved(Seq(2), Position(77 << 20));
+        let contents = |block| {
+            let versions = stage.versions_of(VOLUME, Block(block)).iter();
+            versions.map(|version| version.content).collect::<Vec<_>>()
+        };
+        let at = |position| Content::Journal(Position(position));
+        assert_eq!(contents(0), [at(1 << 20), at(77 << 20)]);
+        assert_eq!(contents(1), [at((1 << 20) + 4096), at((77 << 20) + 96)]);
+        assert_eq!(stage.frames().last().unwrap().position, Position(77 << 20));
     }
 
     #[test]

@@ -78,14 +78,6 @@ pub(crate) enum Failure {
         /// What is wrong, and where.
         reason: String,
     },
-    /// Staged writes that cannot be read any more.
-    #[error("store {} can be opened, but {count} staged writes are damaged", path.display())]
-    StagedWritesDamaged {
-        /// The store.
-        path: PathBuf,
-        /// How many.
-        count: usize,
-    },
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -116,7 +108,7 @@ impl Failure {
             Self::TimedOut { .. } => "timed_out",
             Self::StoreUnavailable(OpenStoreError::InUse { .. }) => "busy",
             Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } => "unreadable",
-            Self::StoreDamaged { .. } | Self::StagedWritesDamaged { .. } => "damaged",
+            Self::StoreDamaged { .. } => "damaged",
             Self::Usage(_) => "usage",
             Self::Output { .. } => "output",
         };
@@ -144,9 +136,6 @@ impl Failure {
             Self::NotCompleted { advice, .. } => advice,
             Self::NothingToWaitFor(_) => "see `flashtrack copy list`",
             Self::TimedOut { .. } => "the copy goes on; wait again, or see `flashtrack copy list`",
-            Self::StagedWritesDamaged { .. } => {
-                "reads of those bytes fail; write them anew, or restore the volumes from a backup"
-            }
             Self::Usage(_) => "see `flashtrack --help`",
             // Their messages say what to do.
             Self::StoreUnavailable(_)

@@ -115,7 +115,6 @@ fn staged_writes_older_than_the_checkpoint_stay_readable_until_they_are_released
         world = World::open(world.disk);
         let bytes = payload_at(&mut world.disk, &world.store.journal, old.payload, 5000);
         assert_eq!(bytes, [6; 5000]);
-        assert_eq!(world.journal().payload_crc(&bytes), old.payload_crc);
     }
     // The header of their segment may rot: the frames say themselves where they belong.
     let (object, _) = world.journal().locate(old.payload).unwrap();
