@@ -1,7 +1,7 @@
 //! Times of what grows with a store's content: opening one with a full journal, and the longest pause that a checkpoint
 //! of many preserved blocks makes.
 //!
-//! `cargo run --release -p flashtrack-engine --example worst_cases -- open|checkpoint [DIRECTORY]`
+//! `cargo run --release -p flashtrack-engine --example worst_cases -- open [DIRECTORY]`, or `checkpoint [BLOCKS]`
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,16 +23,14 @@ use flashtrack_engine::{Engine, OpenOptions, examine};
 const BLOCK: usize = 4096;
 /// Writes handed over at a time.
 const BATCH: u64 = 256;
-/// Blocks that the source of the checkpoint's measurement has preserved.
-const PRESERVED: u64 = 10_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
     let what = words.next().unwrap_or_default();
-    let directory = words.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let how = words.next();
     match what.as_str() {
-        "open" => measure_open(&directory),
-        "checkpoint" => measure_checkpoint(),
+        "open" => measure_open(&how.map_or_else(std::env::temp_dir, PathBuf::from)),
+        "checkpoint" => measure_checkpoint(how.map_or(Ok(10_000_000), |blocks| blocks.parse())?),
         _ => Err("say open or checkpoint".into()),
     }
 }
@@ -47,7 +45,7 @@ fn measure_open(directory: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 fn fill_and_open(folder: &Path) -> Result<(), Box<dyn Error>> {
-    let mut driver = Driver::new(LocalStorage::open(folder, Access::ReadWrite)?)?;
+    let mut driver = Driver::new(LocalStorage::open(folder, Access::ReadWrite)?, &options())?;
     let source = driver.make_copy(2 << 30)?;
     // Nothing reaches the pool: so nothing is destaged, and the journal runs full.
     driver.holds_pools = true;
@@ -67,13 +65,15 @@ fn fill_and_open(folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Lets a source preserve ten million blocks, and tells the longest calls while checkpoints are written.
-fn measure_checkpoint() -> Result<(), Box<dyn Error>> {
-    let mut driver = Driver::new(Memory::default())?;
+/// Lets a source preserve so many blocks, and tells the longest calls while checkpoints are written.
+fn measure_checkpoint(preserved: u64) -> Result<(), Box<dyn Error>> {
+    // A large journal, so that filling does not write a checkpoint every few moments.
+    let options = OpenOptions { journal_bytes: 8 << 30, ..options() };
+    let mut driver = Driver::new(Memory::default(), &options)?;
     driver.performs = false;
-    let source = driver.make_copy(2 * PRESERVED * BLOCK as u64 + (1 << 30))?;
+    let source = driver.make_copy(2 * preserved * BLOCK as u64 + (1 << 30))?;
     let mut written = 0;
-    while written < PRESERVED {
+    while written < preserved {
         if !driver.write_batch(source, written)? {
             return Err("the journal runs full".into());
         }
@@ -81,7 +81,7 @@ fn measure_checkpoint() -> Result<(), Box<dyn Error>> {
     }
     driver.longest = [Duration::ZERO; 2];
     let before = driver.engine.stats().checkpoints;
-    while driver.engine.stats().checkpoints < before + 3 {
+    while driver.engine.stats().checkpoints < before + 2 {
         if !driver.write_batch(source, written)? {
             return Err("the journal runs full".into());
         }
@@ -120,8 +120,8 @@ struct Driver<S> {
 }
 
 impl<S: Storage> Driver<S> {
-    fn new(mut storage: S) -> Result<Self, Box<dyn Error>> {
-        let engine = Engine::open(&mut storage, &options(), moment(1))?;
+    fn new(mut storage: S, options: &OpenOptions) -> Result<Self, Box<dyn Error>> {
+        let engine = Engine::open(&mut storage, options, moment(1))?;
         Ok(Self {
             engine,
             storage,
@@ -158,6 +158,7 @@ impl<S: Storage> Driver<S> {
             pairs: vec![pair],
             mode: CopyMode::Nocopy,
             space_efficient: true,
+            ..EstablishSpec::default()
         }))?;
         Ok(self.engine.volume("source").ok_or("no source")?.id)
     }

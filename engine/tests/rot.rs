@@ -133,6 +133,7 @@ fn killed_store() -> (SimDisk, [Vec<u8>; 2], Position, Position) {
         pairs: vec![pair],
         mode: CopyMode::Nocopy,
         space_efficient: true,
+        ..EstablishSpec::default()
     }));
     store.write("source", 0, 700, 2);
     store.write("source", BLOCK + 100, 5000, 3);

@@ -113,7 +113,7 @@ impl Engine {
                 entropy: options.entropy,
                 segment_bytes: options.segment_bytes,
                 capacity_segments: u32::try_from(capacity).unwrap_or(u32::MAX),
-                checkpoint: checkpointing::encode(&State::default(), &[]),
+                checkpoint: checkpointing::empty(),
             };
             journal::create(storage, &parameters)?;
         }
