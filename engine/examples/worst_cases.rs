@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use flashtrack_engine::admin::{
     Answer, Command, CommandId, CopyMode, EstablishSpec, PairSpec, VolumeSpec,
 };
-use flashtrack_engine::geometry::VolumeType;
+use flashtrack_engine::geometry::{Geometry, VolumeType};
 use flashtrack_engine::io::local::{Access, LocalStorage};
 use flashtrack_engine::io::{
     Action, Buffer, Completion, CreateSpace, IoFailure, Object, Op, Outcome, Storage,
 };
+use flashtrack_engine::journal::{self, CreateParameters};
 use flashtrack_engine::request::{Durability, Reply, Request, RequestAction, RequestId};
-use flashtrack_engine::units::{ByteRange, Moment, VolumeId};
+use flashtrack_engine::state::{NewRelationship, Record, State};
+use flashtrack_engine::units::{ByteRange, Moment, PoolId, RelationshipId, Seq, Slot, VolumeId};
 use flashtrack_engine::{Engine, OpenOptions, examine};
 
 const BLOCK: usize = 4096;
@@ -45,7 +47,7 @@ fn measure_open(directory: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 fn fill_and_open(folder: &Path) -> Result<(), Box<dyn Error>> {
-    let mut driver = Driver::new(LocalStorage::open(folder, Access::ReadWrite)?, &options())?;
+    let mut driver = Driver::new(LocalStorage::open(folder, Access::ReadWrite)?)?;
     let source = driver.make_copy(2 << 30)?;
     // Nothing reaches the pool: so nothing is destaged, and the journal runs full.
     driver.holds_pools = true;
@@ -65,34 +67,71 @@ fn fill_and_open(folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Lets a source preserve so many blocks, and tells the longest calls while checkpoints are written.
-fn measure_checkpoint(preserved: u64) -> Result<(), Box<dyn Error>> {
-    // A large journal, so that filling does not write a checkpoint every few moments.
-    let options = OpenOptions { journal_bytes: 8 << 30, ..options() };
-    let mut driver = Driver::new(Memory::default(), &options)?;
-    driver.performs = false;
-    let source = driver.make_copy(2 * preserved * BLOCK as u64 + (1 << 30))?;
-    let mut written = 0;
-    while written < preserved {
+/// Opens a store in which so many scattered blocks are preserved, and tells the longest calls while two checkpoints
+/// are written under a load of first writes.
+fn measure_checkpoint(preserved: u32) -> Result<(), Box<dyn Error>> {
+    let state = state_with(preserved)?;
+    let mut storage = Memory::default();
+    for (&id, volume) in &state.volumes {
+        storage.objects.insert(Object::Home(id), (volume.geometry.size_bytes(), Vec::new()));
+    }
+    for (&id, pool) in &state.pools {
+        let bytes = u64::from(pool.slots) * BLOCK as u64;
+        storage.objects.insert(Object::Pool(id), (bytes, Vec::new()));
+    }
+    let mut checkpoint = Vec::new();
+    let begin = Instant::now();
+    let mut snapshot = state.snapshot();
+    println!("snapshot: {:.1} ms", begin.elapsed().as_secs_f64() * 1e3);
+    snapshot.encode_some(&mut checkpoint, usize::MAX);
+    println!("encoded: {} bytes in {:.3} s", checkpoint.len(), begin.elapsed().as_secs_f64());
+    drop(state);
+    let mut made = Memory::default();
+    let OpenOptions { entropy, segment_bytes, .. } = options();
+    let parameters = CreateParameters { entropy, segment_bytes, capacity_segments: 16, checkpoint };
+    journal::create(&mut made, &parameters)?;
+    storage.objects.append(&mut made.objects);
+    let mut driver = Driver::new(storage)?;
+    let source = driver.engine.volume("source").ok_or("no source")?.id;
+    let mut written = u64::from(preserved);
+    while driver.engine.stats().checkpoints < 2 {
         if !driver.write_batch(source, written)? {
             return Err("the journal runs full".into());
         }
         written += BATCH;
     }
-    driver.longest = [Duration::ZERO; 2];
-    let before = driver.engine.stats().checkpoints;
-    while driver.engine.stats().checkpoints < before + 2 {
-        if !driver.write_batch(source, written)? {
-            return Err("the journal runs full".into());
-        }
-        written += BATCH;
-    }
-    println!("{} blocks preserved", driver.engine.stats().preserved_blocks);
     let [busy, idle] = driver.longest.map(|time| time.as_secs_f64() * 1e3);
-    println!(
-        "longest call of take_ops: {busy:.1} ms with a checkpoint under way, {idle:.1} ms without"
-    );
+    println!("longest call of take_ops: {busy:.1} ms at a checkpoint, {idle:.1} ms otherwise");
     Ok(())
+}
+
+/// A source of which every second block is preserved for a thin target.
+fn state_with(preserved: u32) -> Result<State, Box<dyn Error>> {
+    let (source, target) = (VolumeId(1), VolumeId(2));
+    let pool = PoolId(1);
+    let size_bytes = 2 * u64::from(preserved) * BLOCK as u64 + (1 << 30);
+    let geometry = Geometry::new(VolumeType::Fb, Some(size_bytes), None)?;
+    let slots = u32::try_from(size_bytes / BLOCK as u64)?;
+    let mut state = State::default();
+    let mut apply = |record| drop(state.apply(Seq(0), &record));
+    apply(Record::PoolCreated { id: pool, name: "pool".to_owned(), slots });
+    for (id, name, pool) in [(source, "source", None), (target, "target", Some(pool))] {
+        let device = u16::try_from(id.0)?;
+        apply(Record::VolumeCreated { id, name: name.to_owned(), geometry, device, pool });
+    }
+    let pair = NewRelationship {
+        id: RelationshipId(1),
+        source,
+        target,
+        source_track: 0,
+        target_track: 0,
+        tracks: geometry.tracks,
+        mode: CopyMode::Nocopy,
+    };
+    apply(Record::Established { at: 0, relationships: vec![pair] });
+    let blocks = (0..preserved).map(|block| (2 * block, Slot(block))).collect();
+    apply(Record::Preserved { source, pool, t0: Seq(0), blocks });
+    Ok(state)
 }
 
 fn options() -> OpenOptions {
@@ -107,8 +146,6 @@ fn moment(us: u64) -> Moment {
 struct Driver<S> {
     engine: Engine,
     storage: S,
-    /// False: operations succeed without being performed.
-    performs: bool,
     /// Operations on pools never end.
     holds_pools: bool,
     now_us: u64,
@@ -120,12 +157,11 @@ struct Driver<S> {
 }
 
 impl<S: Storage> Driver<S> {
-    fn new(mut storage: S, options: &OpenOptions) -> Result<Self, Box<dyn Error>> {
-        let engine = Engine::open(&mut storage, options, moment(1))?;
+    fn new(mut storage: S) -> Result<Self, Box<dyn Error>> {
+        let engine = Engine::open(&mut storage, &options(), moment(1))?;
         Ok(Self {
             engine,
             storage,
-            performs: true,
             holds_pools: false,
             now_us: 1,
             next: 0,
@@ -219,42 +255,40 @@ impl<S: Storage> Driver<S> {
     }
 
     fn perform(&mut self, object: Object, action: Action) -> Result<Outcome, IoFailure> {
-        let performs = self.performs;
         let storage = &mut self.storage;
         match action {
             Action::Read { offset, mut buffer } => {
-                if performs {
-                    storage.read(object, offset, &mut buffer)?;
-                }
+                storage.read(object, offset, &mut buffer)?;
                 return Ok(Outcome::Buffer(buffer));
             }
             Action::Write { offset, data } => {
-                if performs {
-                    storage.write(object, offset, &data)?;
-                }
+                storage.write(object, offset, &data)?;
                 return Ok(Outcome::Buffer(data));
             }
             Action::Map { offset, bytes } => {
                 let all = ByteRange { start: offset, end: offset + bytes };
                 return Ok(Outcome::Data(vec![all]));
             }
-            Action::Sync if performs => storage.sync(object)?,
-            Action::Create { bytes, space } if performs => storage.create(object, bytes, space)?,
-            Action::Remove if performs => storage.remove(object)?,
-            _ => {}
+            Action::Sync => storage.sync(object)?,
+            Action::Create { bytes, space } => storage.create(object, bytes, space)?,
+            Action::Remove => storage.remove(object)?,
+            Action::Zero { .. } | Action::Allocate { .. } => {}
         }
         Ok(Outcome::Done)
     }
 }
 
-/// Objects in memory: enough to make a store.
+/// Objects in memory by their length and first bytes: volumes and pools read as zeroes and forget what is written.
 #[derive(Default)]
-struct Memory(BTreeMap<Object, Vec<u8>>);
+struct Memory {
+    objects: BTreeMap<Object, (u64, Vec<u8>)>,
+}
 
 impl Storage for Memory {
     fn read(&mut self, object: Object, offset: u64, buffer: &mut [u8]) -> Result<(), IoFailure> {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let stored = self.0.get(&object).and_then(|bytes| bytes.get(offset..)).unwrap_or(&[]);
+        let stored = self.objects.get(&object).and_then(|(_, bytes)| bytes.get(offset..));
+        let stored = stored.unwrap_or(&[]);
         let bytes = stored.len().min(buffer.len());
         buffer[..bytes].copy_from_slice(&stored[..bytes]);
         buffer[bytes..].fill(0);
@@ -262,12 +296,16 @@ impl Storage for Memory {
     }
 
     fn write(&mut self, object: Object, offset: u64, data: &[u8]) -> Result<(), IoFailure> {
+        if matches!(object, Object::Home(_) | Object::Pool(_)) {
+            return Ok(());
+        }
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        let stored = self.0.entry(object).or_default();
+        let (length, stored) = self.objects.entry(object).or_default();
         if stored.len() < offset + data.len() {
             stored.resize(offset + data.len(), 0);
         }
         stored[offset..offset + data.len()].copy_from_slice(data);
+        *length = (*length).max(stored.len() as u64);
         Ok(())
     }
 
@@ -276,20 +314,20 @@ impl Storage for Memory {
     }
 
     fn create(&mut self, object: Object, bytes: u64, _: CreateSpace) -> Result<(), IoFailure> {
-        self.0.insert(object, vec![0; usize::try_from(bytes).unwrap_or(0)]);
+        self.objects.insert(object, (bytes, Vec::new()));
         Ok(())
     }
 
     fn remove(&mut self, object: Object) -> Result<(), IoFailure> {
-        self.0.remove(&object);
+        self.objects.remove(&object);
         Ok(())
     }
 
     fn length(&mut self, object: Object) -> Result<Option<u64>, IoFailure> {
-        Ok(self.0.get(&object).map(|bytes| bytes.len() as u64))
+        Ok(self.objects.get(&object).map(|(length, _)| *length))
     }
 
     fn list(&mut self) -> Result<Vec<Object>, IoFailure> {
-        Ok(self.0.keys().copied().collect())
+        Ok(self.objects.keys().copied().collect())
     }
 }

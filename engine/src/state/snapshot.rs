@@ -263,3 +263,138 @@ fn volume(name: String, device: u16, geometry: Geometry, pool: Option<PoolId>) -
         incremental: 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::CopyMode;
+    use crate::geometry::VolumeType;
+    use crate::state::{NewRelationship, Record};
+    use crate::units::Slot;
+
+    const POOL: PoolId = PoolId(1);
+    const SOURCE: VolumeId = VolumeId(1);
+    const THIN: VolumeId = VolumeId(2);
+    const FULL: VolumeId = VolumeId(3);
+
+    fn preserved(t0: u64, blocks: std::ops::Range<u32>) -> Record {
+        let blocks = blocks.map(|block| (2 * block, Slot(block))).collect();
+        Record::Preserved { source: SOURCE, pool: POOL, t0: Seq(t0), blocks }
+    }
+
+    fn owned(blocks: std::ops::Range<u32>) -> Record {
+        let blocks = blocks.map(|block| (block, Slot(100_000 - 3 * block))).collect();
+        Record::Owned { volume: THIN, blocks }
+    }
+
+    /// A state with something of everything, maps of several pieces among it.
+    fn state() -> State {
+        let geometry = Geometry::new(VolumeType::Fb, Some(1 << 30), None).unwrap();
+        let volume = |id: VolumeId, pool| {
+            let device = u16::try_from(id.0).unwrap();
+            Record::VolumeCreated { id, name: format!("volume{id}"), geometry, device, pool }
+        };
+        let pair = |id, target, tracks, mode| NewRelationship {
+            id: RelationshipId(id),
+            source: SOURCE,
+            target,
+            source_track: 0,
+            target_track: 0,
+            tracks,
+            mode,
+        };
+        let established = |pair| Record::Established { at: 5, relationships: vec![pair] };
+        let mut state = State::default();
+        let records = [
+            Record::PoolCreated { id: POOL, name: "pool".to_owned(), slots: 1 << 20 },
+            volume(SOURCE, None),
+            volume(THIN, Some(POOL)),
+            volume(FULL, None),
+            established(pair(1, THIN, geometry.tracks, CopyMode::Nocopy)),
+            established(pair(2, FULL, 100, CopyMode::Copy)),
+            established(pair(3, FULL, 10, CopyMode::Copy)),
+            preserved(5, 0..20_000),
+            owned(0..10_000),
+            Record::Copied { id: RelationshipId(2), runs: vec![(3, 4), (50, 1)] },
+            Record::Ended {
+                ids: vec![RelationshipId(3)],
+                reason: crate::admin::EndReason::Completed,
+            },
+            Record::Released { through: Seq(6) },
+        ];
+        for (seq, record) in (1..).zip(&records) {
+            state.apply(Seq(seq), record);
+        }
+        state
+    }
+
+    fn encode(mut snapshot: Snapshot, bytes: usize, mut between: impl FnMut()) -> Vec<u8> {
+        let mut all = Vec::new();
+        while !snapshot.is_encoded() {
+            let mut piece = Vec::new();
+            snapshot.encode_some(&mut piece, bytes);
+            assert!(piece.len() < bytes + (256 << 10), "{} bytes at once", piece.len());
+            all.extend(piece);
+            between();
+        }
+        all
+    }
+
+    #[test]
+    fn a_snapshot_holds_the_state_of_its_moment_whatever_changes_while_it_is_written() {
+        let mut state = state();
+        let expected = encode(state.snapshot(), usize::MAX - (1 << 20), || {});
+        let snapshot = state.snapshot();
+        let mut step = 0;
+        let found = encode(snapshot, 100, || {
+            step += 1;
+            state.apply(Seq(100 + u64::from(step)), &preserved(5, 20_000 + step..20_300 + step));
+            state.apply(Seq(200), &owned(step..9000 + step));
+            state.apply(Seq(300), &Record::Trimmed { volume: THIN, runs: vec![(0, 9000)] });
+            let runs = vec![(step % 90, 9)];
+            state.apply(Seq(400), &Record::Copied { id: RelationshipId(2), runs });
+        });
+        assert!(step > 5, "{step} pieces");
+        assert!(found == expected);
+        assert!(encode(state.snapshot(), usize::MAX - (1 << 20), || {}) != expected);
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        let mut before = state();
+        let mut bytes = encode(before.snapshot(), 1000, || {});
+        bytes.extend(b"rest");
+        let (mut after, rest) = State::decode(&bytes).unwrap();
+        assert_eq!(rest, b"rest");
+        after.rebuild_indexes().unwrap();
+        for state in [&mut before, &mut after] {
+            state.rebuild_allocators().unwrap();
+        }
+        let debugged = |state: &State| format!("{state:?}").replace("durable: true", "");
+        assert_eq!(debugged(&before).len(), debugged(&after).len());
+        assert!(debugged(&before) == debugged(&after));
+    }
+
+    #[test]
+    fn parts_in_an_order_that_no_state_has_are_refused() {
+        let own = || Item::Own(SlotMap::new());
+        let kept = || Item::Kept(SlotMap::new());
+        let interval = || Item::Interval { source: SOURCE, t0: Seq(1), sharers: 1 };
+        let pool = || Item::Pool { id: POOL, name: String::new(), slots: 1 };
+        let cases = [
+            vec![own()],
+            vec![kept()],
+            vec![interval()],
+            vec![pool(), kept()],
+            vec![pool(), interval(), interval()],
+        ];
+        for mut items in cases {
+            items.push(Item::End);
+            let bytes: Vec<u8> =
+                items.iter().flat_map(|item| postcard::to_allocvec(item).unwrap()).collect();
+            assert_eq!(State::decode(&bytes).map(drop), Err(StateError::Order), "{items:?}");
+        }
+        let bytes = encode(state().snapshot(), 1000, || {});
+        assert!(matches!(State::decode(&bytes[..bytes.len() - 1]), Err(StateError::Unreadable(_))));
+    }
+}
