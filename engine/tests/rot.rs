@@ -39,11 +39,11 @@ struct Store {
 }
 
 impl Store {
-    fn open(mut disk: SimDisk, mutation: Option<Mutation>) -> Result<Self, (SimDisk, String)> {
+    fn open(mut disk: SimDisk, mutation: Option<Mutation>) -> Result<Self, Box<(SimDisk, String)>> {
         let now = Moment { monotonic_us: 1, unix_seconds: 1 };
         match Engine::open(&mut disk, &options(mutation), now) {
             Ok(engine) => Ok(Self { engine, disk, now_us: 1, next: 0 }),
-            Err(error) => Err((disk, error.to_string())),
+            Err(error) => Err(Box::new((disk, error.to_string()))),
         }
     }
 
@@ -209,7 +209,8 @@ fn every_flipped_byte_of_the_synced_journal_is_refused_or_lies_in_bytes_that_nob
                     assert_eq!(store.content().as_ref(), Ok(&content), "{what}");
                     harmless += 1;
                 }
-                Err((damaged, error)) => {
+                Err(refused) => {
+                    let (damaged, error) = *refused;
                     assert_eq!(changes(&damaged), before, "{what}: refused, yet written to");
                     // Without its header it is not known where the segment is.
                     let place = if at < 512 { String::new() } else { format!("{object:?}) ") };

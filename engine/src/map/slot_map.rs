@@ -147,6 +147,7 @@ impl SlotMap {
     }
 
     /// Takes the first entries away into a map of their own, a few thousand at most or a few long runs.
+    #[must_use]
     pub fn split_first(&mut self) -> Self {
         let mut first = Self::new();
         while first.leaves.len() < PIECE_LEAVES
