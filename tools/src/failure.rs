@@ -6,8 +6,11 @@ use std::process::ExitCode;
 
 use flashtrack_engine::admin::Refusal;
 use flashtrack_engine::io::local::OpenStoreError;
-use miette::Diagnostic;
+use miette::{Diagnostic, LabeledSpan, SourceCode};
 use serde::Serialize;
+
+use crate::dump::DumpError;
+use crate::host::MalformedText;
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,14 @@ pub(crate) enum Failure {
         /// What is left of all relationships waited for.
         tracks_left: u64,
     },
+    /// A volume was not frozen any more when its control unit was thawed.
+    #[error("volume {volume} was not frozen any more when control unit {cu:02X} was thawed")]
+    NotFrozen {
+        /// The control unit.
+        cu: u8,
+        /// The volume to be verified.
+        volume: String,
+    },
     /// The store is in use, or its directory cannot be read.
     #[error("{0}")]
     StoreUnavailable(OpenStoreError),
@@ -78,13 +89,25 @@ pub(crate) enum Failure {
         /// What is wrong, and where.
         reason: String,
     },
-    /// Staged writes that cannot be read any more.
-    #[error("store {} can be opened, but {count} staged writes are damaged", path.display())]
-    StagedWritesDamaged {
-        /// The store.
-        path: PathBuf,
-        /// How many.
-        count: usize,
+    /// A dump or a restore failed.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// A text of host commands makes no sense.
+    #[error("{0}")]
+    Malformed(Box<MalformedText>),
+    /// A host command was refused or failed; it has been told why.
+    #[error("the highest condition code is {code}")]
+    HostCommand {
+        /// 8 or 12.
+        code: u8,
+    },
+    /// A text of host commands cannot be read.
+    #[error("cannot read {what}")]
+    Unreadable {
+        /// The file.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
     },
     /// The command line makes no sense.
     #[error("{0}")]
@@ -114,9 +137,15 @@ impl Failure {
             Self::NotCompleted { .. } => "not_completed",
             Self::NothingToWaitFor(_) => "not_found",
             Self::TimedOut { .. } => "timed_out",
+            Self::NotFrozen { .. } => "not_frozen",
+            Self::Dump(error) => error.kind(),
             Self::StoreUnavailable(OpenStoreError::InUse { .. }) => "busy",
-            Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } => "unreadable",
-            Self::StoreDamaged { .. } | Self::StagedWritesDamaged { .. } => "damaged",
+            Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } | Self::Unreadable { .. } => {
+                "unreadable"
+            }
+            Self::StoreDamaged { .. } => "damaged",
+            Self::Malformed(_) => "malformed",
+            Self::HostCommand { .. } => "host_command",
             Self::Usage(_) => "usage",
             Self::Output { .. } => "output",
         };
@@ -144,14 +173,21 @@ impl Failure {
             Self::NotCompleted { advice, .. } => advice,
             Self::NothingToWaitFor(_) => "see `flashtrack copy list`",
             Self::TimedOut { .. } => "the copy goes on; wait again, or see `flashtrack copy list`",
-            Self::StagedWritesDamaged { .. } => {
-                "reads of those bytes fail; write them anew, or restore the volumes from a backup"
+            Self::NotFrozen { .. } => {
+                "the copies of the group do not show one moment: withdraw them and establish them again, in less time \
+                 than the freeze timer gives, or all of them in one `flashtrack copy establish ... --pair ...`"
+            }
+            Self::Dump(error) => return error.advice().map(str::to_owned),
+            Self::Malformed(error) => return Some(error.advice()),
+            Self::HostCommand { .. } => {
+                "the messages of the statements on standard output say what was refused, and why"
             }
             Self::Usage(_) => "see `flashtrack --help`",
             // Their messages say what to do.
             Self::StoreUnavailable(_)
             | Self::StoreUnreadable { .. }
             | Self::StoreDamaged { .. }
+            | Self::Unreadable { .. }
             | Self::Output { .. } => return None,
         };
         Some(text.to_owned())
@@ -160,7 +196,7 @@ impl Failure {
     /// 1 refused or failed, 2 bad usage, 3 timed out.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::Malformed(_) => ExitCode::from(2),
             Self::TimedOut { .. } => ExitCode::from(3),
             _ => ExitCode::from(1),
         }
@@ -195,6 +231,20 @@ impl Failure {
 impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
         self.advice().map(|advice| Box::new(advice) as Box<dyn Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        match self {
+            Self::Malformed(error) => Some(error.source_code()),
+            _ => None,
+        }
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        match self {
+            Self::Malformed(error) => Some(Box::new(std::iter::once(error.label()))),
+            _ => None,
+        }
     }
 }
 

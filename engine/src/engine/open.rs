@@ -4,18 +4,22 @@
 //! - O1 Replay applies the same records in the same order as the engine that wrote them; what was staged and
 //!   not released is staged again, and the credits that it needs are taken again.
 //! - O2 An object that the state does not name (a command that was cut off) is removed.
-//! - O3 Whatever cannot be read is refused with its place; nothing is guessed (rule O11).
+//! - O3 Whatever cannot be read is refused with its place; nothing is guessed (rule O11). That goes for the data of staged
+//!   writes too: all that is still needed is verified (rule O12).
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::checkpointing::{self, Checkpointer};
 use super::{Engine, Shutdown};
 use crate::io::{IoFailure, Object, Storage};
-use crate::journal::{self, CreateParameters, FrameContent, Presence, Recovered, ScannedFrame};
+use crate::journal::{
+    self, CreateParameters, FrameContent, Needed, Presence, Recovered, ScannedFrame,
+};
+use crate::policy::Policy;
 #[cfg(feature = "sim")]
 use crate::sim::mutation::{Mutation, NeverSynced};
 use crate::slab::Slab;
-use crate::stage::{Content, Frame, Stage};
+use crate::stage::{Content, Frame, Stage, Version};
 use crate::state::{Backing, Record, RecordError, State, StateError};
 use crate::stats::Stats;
 use crate::tickets::Tickets;
@@ -30,6 +34,8 @@ pub struct OpenOptions {
     pub journal_bytes: u64,
     /// Bytes of a journal segment of a new store.
     pub segment_bytes: u32,
+    /// Rules and limits that the store is served under.
+    pub policy: Policy,
     /// Random bytes, for the identity of a new store.
     pub entropy: [u8; 32],
     /// A rule that is broken on purpose.
@@ -43,6 +49,7 @@ impl Default for OpenOptions {
             create: true,
             journal_bytes: 1 << 30,
             segment_bytes: 16 << 20,
+            policy: Policy::default(),
             entropy: [0; 32],
             #[cfg(feature = "sim")]
             mutation: None,
@@ -106,26 +113,23 @@ impl Engine {
                 entropy: options.entropy,
                 segment_bytes: options.segment_bytes,
                 capacity_segments: u32::try_from(capacity).unwrap_or(u32::MAX),
-                checkpoint: checkpointing::encode(&State::default(), &[]),
+                checkpoint: checkpointing::empty(),
             };
             journal::create(storage, &parameters)?;
         }
-        #[cfg(feature = "sim")]
-        let recovered = if options.mutation == Some(Mutation::SkipTailSync) {
-            journal::recover(&mut NeverSynced(storage), approve)?
-        } else {
-            journal::recover(storage, approve)?
-        };
-        #[cfg(not(feature = "sim"))]
-        let recovered = journal::recover(storage, approve)?;
-        // Once more: recovery may have moved payloads.
-        let (state, stage) = replay(&recovered.checkpoint, &recovered.frames)?;
+        let (recovered, (state, mut stage)) = recover(storage, options)?;
+        for frame in &recovered.frames[recovered.moved_from..] {
+            if let FrameContent::Data { payload, .. } = frame.content {
+                stage.moved(frame.seq, payload);
+            }
+        }
         remove_unnamed(storage, &state)?;
         let mut engine = Self::assemble(recovered, state, stage, now);
         #[cfg(feature = "sim")]
         {
             engine.mutation = options.mutation;
         }
+        engine.policy = options.policy;
         engine.take_credits_again();
         for (&id, relationship) in &engine.state.relationships {
             if relationship.pool.is_none() {
@@ -134,7 +138,7 @@ impl Engine {
         }
         engine.distrust_page_cache();
         let all: Vec<RelationshipId> = engine.state.relationships.keys().copied().collect();
-        engine.copies_ready(&all, &[]);
+        engine.copies_ready(&all, None, &[]);
         Ok(engine)
     }
 
@@ -173,6 +177,9 @@ impl Engine {
             destager: super::destage::Destager::default(),
             copier: super::copier::Copier::default(),
             checkpointer: Checkpointer::new(recovered.checkpoints, replay_from),
+            changes: super::changes::Changes::default(),
+            freezes: super::freeze::Freezes::default(),
+            policy: Policy::default(),
         }
     }
 
@@ -251,7 +258,7 @@ fn replay_frame(
             let record = Record::decode(bytes)
                 .map_err(|source| OpenError::Record { seq: frame.seq, source })?;
             for void in state.apply(frame.seq, &record).superseded {
-                stage.supersede(void.volume, void.range, void.before);
+                stage.supersede(&void);
             }
             return Ok(());
         }
@@ -265,20 +272,56 @@ fn replay_frame(
         Content::Journal(position) => position,
         Content::Zeroes => Position(0),
     };
+    state.note_change(volume, range, |_, _, _| {});
     let keep = state.volumes.get(&volume).map_or(frame.seq, |known| known.newest_t0);
     stage.insert(Frame { seq: frame.seq, volume, range, position, content }, keep);
     Ok(())
 }
 
-/// The metadata can be replayed, and every volume and pool has its object.
+#[cfg(not(feature = "sim"))]
+fn recover(
+    storage: &mut dyn Storage,
+    _: &OpenOptions,
+) -> Result<(Recovered, (State, Stage)), OpenError> {
+    journal::recover(storage, approve)
+}
+
+#[cfg(feature = "sim")]
+fn recover(
+    storage: &mut dyn Storage,
+    options: &OpenOptions,
+) -> Result<(Recovered, (State, Stage)), OpenError> {
+    match options.mutation {
+        Some(Mutation::SkipTailSync) => journal::recover(&mut NeverSynced(storage), approve),
+        Some(Mutation::SkipPayloadCheck) => journal::recover(storage, |storage, bytes, frames| {
+            approve(storage, bytes, frames).map(|(_, replayed)| (Vec::new(), replayed))
+        }),
+        _ => journal::recover(storage, approve),
+    }
+}
+
+/// The metadata can be replayed, and every volume and pool has its object. Gives what is needed of the journal.
 fn approve(
     storage: &mut dyn Storage,
     checkpoint: &[u8],
     frames: &[ScannedFrame],
-) -> Result<(), OpenError> {
-    let (state, _) = replay(checkpoint, frames)?;
+) -> Result<(Vec<Needed>, (State, Stage)), OpenError> {
+    let (state, stage) = replay(checkpoint, frames)?;
     let mut expected = expected_objects(&state).into_iter();
-    expected.try_for_each(|(object, bytes)| check_length(storage, object, bytes))
+    expected.try_for_each(|(object, bytes)| check_length(storage, object, bytes))?;
+    Ok((needed(&stage), (state, stage)))
+}
+
+/// The bytes of the journal that staged versions are read from.
+pub(super) fn needed(stage: &Stage) -> Vec<Needed> {
+    let in_journal = |version: &Version| match version.content {
+        Content::Journal(position) => {
+            let bytes = u64::from(version.end - version.start);
+            Some(Needed { position, bytes, seq: version.seq })
+        }
+        Content::Zeroes => None,
+    };
+    stage.all_versions().filter_map(|(_, _, version)| in_journal(version)).collect()
 }
 
 /// Removes the objects that nobody names (O2).

@@ -32,6 +32,12 @@ pub enum Mutation {
     TargetReadIgnoresInFlightWrites,
     /// O5: older versions in the target extents show through after an establish.
     EstablishKeepsOlderTargetVersions,
+    /// O5: versions of the target that a renewal makes void show through after it.
+    RenewalKeepsTargetVersions,
+    /// Z1: writes of a frozen volume pass.
+    FreezeLetsWritesPass,
+    /// R5: a write goes straight home although the note of its track is not durable.
+    DirectWriteBeforeChangeDurable,
     /// O6: what a withdraw frees is used before its record is durable.
     WithdrawFreesBeforeDurable,
     /// O7: the frame of a write that found no slot precedes the record of the failure.
@@ -46,10 +52,12 @@ pub enum Mutation {
     ServeFailedTarget,
     /// O12: a journal that nobody flushes is never synced.
     NeverSyncByItself,
+    /// O12: the data of staged writes is not verified when the store is opened.
+    SkipPayloadCheck,
 }
 
 /// All of them, in the order of the rules.
-pub const MUTATIONS: [Mutation; 19] = [
+pub const MUTATIONS: [Mutation; 20] = [
     Mutation::HomeBeforeCopyRecorded,
     Mutation::SkipPoolSyncBeforePreserved,
     Mutation::SkipTargetSyncBeforeCopied,
@@ -69,6 +77,7 @@ pub const MUTATIONS: [Mutation; 19] = [
     Mutation::SkipTailSync,
     Mutation::ServeFailedTarget,
     Mutation::NeverSyncByItself,
+    Mutation::SkipPayloadCheck,
 ];
 
 /// A storage whose syncs do nothing (`Mutation::SkipTailSync`).

@@ -19,7 +19,7 @@ pub(crate) async fn run(verb: StoreVerb, client: &Client, output: Output) -> Res
             client.command(&Command::StoreDrain {}).await?;
             output.done("store drained: what was staged is at its final place")
         }
-        StoreVerb::Check { store, payloads } => offline::check::run(&store.path, payloads, output),
+        StoreVerb::Check { store } => offline::check::run(&store.path, output),
         StoreVerb::Dump { store } => offline::dump::run(&store.path, output),
     }
 }
@@ -28,6 +28,8 @@ fn shown(store: &StoreReport) -> String {
     let mut rows = vec![
         ("uuid", store.uuid.clone()),
         ("epoch", store.epoch.to_string()),
+        ("profile", store.profile.name().to_owned()),
+        ("copy tables", format!("{} used of {}", store.copy_tables_used, store.copy_tables)),
         (
             "writes",
             match &store.fail_stop {
