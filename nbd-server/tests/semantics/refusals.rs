@@ -74,7 +74,7 @@ fn pairs() -> Vec<Row> {
     let space_efficient = Some(RefusalKind::SpaceEfficient);
     let one = |source, target| nocopy(source, target).tracks(0, 0, 1);
     let seventh = nocopy("free", "small").tracks(7, 0, 1);
-    let recorded = nocopy("free", "w").incremental(Incremental::Yes);
+    let recorded = nocopy("u", "w").incremental(Incremental::Yes);
     vec![
         (nocopy("nobody", "w").command(), not_found, &["volume `nobody`"]),
         (nocopy("u", "nobody").command(), not_found, &["volume `nobody`"]),

@@ -71,7 +71,8 @@ pub(crate) fn letters(letter: char, tracks: u32) -> String {
     std::iter::repeat_n(letter, tracks as usize).collect()
 }
 
-/// Everything that the control API tells, but what changes by itself: connections that are being closed, counters.
+/// Everything that the control API tells, but what changes by itself: connections that are being closed, counters,
+/// the journal, copies that become durable.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Everything {
     pools: Vec<PoolReport>,
@@ -241,8 +242,12 @@ impl Store {
         let Report::Datasets(datasets) = self.ask(&Command::DatasetList {}) else {
             panic!("no list of datasets")
         };
-        let store = StoreReport { counters: [].into(), ..self.status() };
-        let copies = commands::copies(&self.server);
+        let store =
+            StoreReport { counters: [].into(), journal_used_bytes: 0, ..self.status() };
+        let mut copies = commands::copies(&self.server);
+        for copy in &mut copies {
+            copy.durable = true;
+        }
         Everything { pools: commands::pools(&self.server), volumes, copies, datasets, store }
     }
 
