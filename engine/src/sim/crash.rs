@@ -102,7 +102,6 @@ impl World {
 
     fn crash(&mut self, power_cut: bool) -> Result<(), String> {
         self.asked.clear();
-        self.directory.frozen.clear();
         let mut interrupted: Vec<Commanded> =
             std::mem::take(&mut self.commanded).into_values().collect();
         interrupted.append(&mut self.doubted);
@@ -127,6 +126,7 @@ impl World {
     /// Opens the store; true when the power went meanwhile.
     fn open(&mut self) -> Result<bool, String> {
         let options = Self::options(&self.plan, self.config, false);
+        self.directory.frozen.clear();
         let mut cuts = 0;
         self.summary.openings += 1;
         loop {

@@ -93,6 +93,7 @@ pub(super) enum Commanded {
     PoolList {
         unused: bool,
     },
+    Thaw,
     Other,
     /// The answer is kept for the world (see `World::inspect`).
     Inspect,
@@ -137,7 +138,7 @@ impl World {
             }
             Command::Thaw { .. } => {
                 self.directory.frozen.clear();
-                Commanded::Other
+                Commanded::Thaw
             }
             Command::CopyWithdraw(selector) => self.expect_withdraw(selector),
             Command::CopyList { volume: None } => {
@@ -538,7 +539,9 @@ impl World {
                     return Err("accepted against the rules".to_owned());
                 }
                 self.established(&pairs, &images, kind, &copies)?;
-                if let Some(until_us) = freezes {
+                let thawing =
+                    self.commanded.values().any(|other| matches!(other, Commanded::Thaw));
+                if let Some(until_us) = freezes.filter(|_| !thawing) {
                     self.frozen(&pairs, until_us);
                 }
                 self.look_early(&pairs);
@@ -564,7 +567,7 @@ impl World {
                     ));
                 }
             }
-            (Commanded::Other, _) => {}
+            (Commanded::Other | Commanded::Thaw, _) => {}
             (_, report) => return Err(format!("{report:?} is no answer to that")),
         }
         Ok(())
