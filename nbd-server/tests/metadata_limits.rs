@@ -32,6 +32,8 @@ const TIMES_COUNT: bool = !cfg!(debug_assertions);
 const RELATIONSHIPS: u32 = 65_534;
 /// Extents of one command.
 const AT_ONCE: u32 = 32;
+/// How often the last one of them is made.
+const TRIES: usize = 9;
 const ONE_COMMAND_MAX: Duration = Duration::from_millis(5);
 const WITHDRAW_MAX: Duration = Duration::from_secs(10);
 const RESTART_MAX: Duration = Duration::from_secs(2);
@@ -61,10 +63,28 @@ fn copies(server: &Server, command: &Command) -> Vec<CopyReport> {
 fn timed<T>(what: &str, most: Duration, work: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let result = work();
-    let took = began.elapsed();
+    assert_time(what, most, began.elapsed());
+    result
+}
+
+fn assert_time(what: &str, most: Duration, took: Duration) {
     println!("{what}: {took:?}");
     assert!(!TIMES_COUNT || took < most, "{what}: {took:?}, at most {most:?}");
-    result
+}
+
+/// How long the command takes: the median, since other programs run too.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// How long it takes to be shown a relationship.
+fn query(server: &Server, id: u32, source_track: u32) -> Duration {
+    let asked = Instant::now();
+    let shown = copies(server, &Command::CopyShow(CopySelector::Id(RelationshipId(id))));
+    let took = asked.elapsed();
+    assert_eq!((shown.len(), shown[0].source_track), (1, source_track));
+    took
 }
 
 /// The most memory that the server had at any time.
@@ -92,11 +112,18 @@ fn m_01_a_volume_has_65_534_relationships_and_each_is_made_and_found_in_an_insta
     println!("all but one: {:?}", began.elapsed());
 
     let last = RELATIONSHIPS - 1..RELATIONSHIPS;
-    let made =
-        timed("the last establish", ONE_COMMAND_MAX, || copies(&server, &establish(last.clone())));
-    let show = Command::CopyShow(CopySelector::Id(RelationshipId(made[0].id)));
-    let shown = timed("a query of it", ONE_COMMAND_MAX, || copies(&server, &show));
-    assert_eq!((shown.len(), shown[0].source_track), (1, last.start));
+    let (mut establishes, mut queries) = (Vec::new(), Vec::new());
+    for _ in 0..TRIES {
+        let asked = Instant::now();
+        let made = copies(&server, &establish(last.clone()));
+        establishes.push(asked.elapsed());
+        queries.push(query(&server, made[0].id, last.start));
+        let withdraw = CopySelector::Id(RelationshipId(made[0].id));
+        server.command(&Command::CopyWithdraw(withdraw.into()));
+    }
+    assert_time("the last establish", ONE_COMMAND_MAX, median(establishes));
+    assert_time("a query of it", ONE_COMMAND_MAX, median(queries));
+    let made = copies(&server, &establish(last.clone()));
     let more = server.try_command(&establish(last.end..last.end + 1));
     let refusal = more.expect_err("no volume may have more");
     assert_eq!(refusal.kind, RefusalKind::VolumeRelationships, "{refusal:?}");
@@ -109,10 +136,9 @@ fn m_01_a_volume_has_65_534_relationships_and_each_is_made_and_found_in_an_insta
     assert!(volumes.iter().all(|volume| {
         volume.source_relationships + volume.target_relationships == RELATIONSHIPS
     }));
-    timed("a query after the restart", ONE_COMMAND_MAX, || copies(&server, &show));
-    let withdrawn =
-        timed("the withdraw of all", WITHDRAW_MAX, || copies(&server, &commands::withdraw("t")));
-    assert_eq!(withdrawn.len(), RELATIONSHIPS as usize);
+    let queries = (0..TRIES).map(|_| query(&server, made[0].id, last.start)).collect();
+    assert_time("a query after the restart", ONE_COMMAND_MAX, median(queries));
+    timed("the withdraw of all", WITHDRAW_MAX, || server.command(&commands::withdraw("t")));
     assert_eq!(commands::copies(&server), []);
     assert_memory(&server, "after the withdraw of all");
 }

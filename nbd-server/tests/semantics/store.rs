@@ -242,8 +242,7 @@ impl Store {
         let Report::Datasets(datasets) = self.ask(&Command::DatasetList {}) else {
             panic!("no list of datasets")
         };
-        let store =
-            StoreReport { counters: [].into(), journal_used_bytes: 0, ..self.status() };
+        let store = StoreReport { counters: [].into(), journal_used_bytes: 0, ..self.status() };
         let mut copies = commands::copies(&self.server);
         for copy in &mut copies {
             copy.durable = true;

@@ -221,7 +221,11 @@ fn t2_06_d_a_reverse_after_a_nocopy_refresh_with_differences_is_refused_under_bo
         store.write("s", 1, "B");
         let refreshed = store.establish(nocopy("s", "t").incremental(Incremental::TargetWritable));
         assert_eq!(store.left(refreshed), 1);
-        store.refused_as(RefusalKind::Incomplete, &reverse().command(), &["relationship", "1 tracks"]);
+        store.refused_as(
+            RefusalKind::Incomplete,
+            &reverse().command(),
+            &["relationship", "1 tracks"],
+        );
         store.expect("t", "ABAA");
     }
 }
