@@ -1,10 +1,11 @@
 //! `dataset import`: a dataset of the tracks in which a file's data lies.
 //!
 //! `fiemap` asks the file system, `device` finds the disk below it, `tracks` makes extents of a volume of both and
-//! refuses what would not be a copy of the data. What the dataset says is true until the file system moves the file's data.
+//! refuses what would not be a copy of the data, `proof` compares the volume's content with the file's. What the dataset says is true until the file system moves the file's data.
 
 mod device;
 mod fiemap;
+mod proof;
 #[cfg(test)]
 mod tests;
 mod tracks;
@@ -17,7 +18,9 @@ use flashtrack_engine::admin::{DatasetExtent, VolumeReport};
 
 use self::device::{Device, Kind};
 use self::fiemap::Extent;
+use self::proof::Proof;
 use self::tracks::{Place, Tracks};
+use crate::nbd::{Address, Answer, Connection, NbdError};
 
 /// Why a file's tracks cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +92,15 @@ pub(crate) enum ImportError {
         /// Its size.
         size_bytes: u64,
     },
+    /// Another volume of the same size.
+    #[error("the file's data is not on volume {0}: other bytes are at its place")]
+    OtherContent(String),
+    /// Nothing to compare.
+    #[error("the file holds nothing but zeroes: they do not tell whether it is on volume {0}")]
+    NoProof(String),
+    /// The volume cannot be read.
+    #[error(transparent)]
+    Nbd(#[from] NbdError),
     /// So no device of it is mounted.
     #[error("no client is connected to volume {0}")]
     NotConnected(String),
@@ -102,7 +114,12 @@ impl ImportError {
             Self::NotRegular(_) | Self::NoMap { .. } | Self::NoData | Self::NotSafe { .. } => {
                 "not_safe"
             }
-            Self::PastEnd { .. } | Self::OtherSize { .. } | Self::NotConnected(_) => "other_volume",
+            Self::PastEnd { .. }
+            | Self::OtherSize { .. }
+            | Self::OtherContent(_)
+            | Self::NoProof(_)
+            | Self::NotConnected(_) => "other_volume",
+            Self::Nbd(_) => "nbd",
             Self::NoBlockDevice { .. } | Self::NotNbd(_) => "not_nbd",
         }
     }
@@ -117,6 +134,13 @@ impl ImportError {
             Self::NotRegular(_) | Self::NoMap { .. } | Self::NotSafe { .. } => {
                 "copy the whole volume instead; ext4 and XFS without compression, encryption and inline data can be imported"
             }
+            Self::Nbd(_) => {
+                "name the NBD address of the volume's server with --nbd HOST:PORT or --nbd unix:PATH"
+            }
+            Self::NoProof(_) => "write data to the file first, or define the dataset by its tracks",
+            Self::OtherContent(_) => {
+                "name the volume that is attached as the file system's device; try again when the file is being written"
+            }
             Self::PastEnd { .. } | Self::OtherSize { .. } | Self::NotConnected(_) => {
                 "name the volume that is attached as the file system's device"
             }
@@ -130,6 +154,7 @@ impl ImportError {
 /// A file's extents on its file system's device.
 #[derive(Debug)]
 struct Mapped {
+    file: File,
     device: Device,
     extents: Vec<Extent>,
 }
@@ -138,12 +163,21 @@ struct Mapped {
 pub(crate) fn extents(
     path: &Path,
     volume: &VolumeReport,
+    nbd: &Address,
 ) -> Result<(Vec<DatasetExtent>, u64), ImportError> {
     let mapped = map(path, Kind::Nbd)?;
     if volume.connections == 0 {
         return Err(ImportError::NotConnected(volume.name.clone()));
     }
     let Tracks { extents, unwritten_bytes } = on_volume(&mapped, volume)?;
+    let mut connection = Connection::open(nbd.connect()?, &volume.name)?;
+    check_content(&mapped, volume, |offset, bytes| {
+        connection.read(offset, bytes)?;
+        match connection.reply()?.answer {
+            Answer::Data(bytes) => Ok(bytes),
+            other => Err(NbdError::Protocol(format!("{other:?} for a read")).into()),
+        }
+    })?;
     Ok((extents, unwritten_bytes))
 }
 
@@ -161,7 +195,20 @@ fn map(path: &Path, kind: Kind) -> Result<Mapped, ImportError> {
     file.sync_all().map_err(failed)?;
     let extents = fiemap::extents(&file)
         .map_err(|source| ImportError::NoMap { path: path.to_owned(), source })?;
-    Ok(Mapped { device, extents })
+    Ok(Mapped { file, device, extents })
+}
+
+fn check_content(
+    mapped: &Mapped,
+    volume: &VolumeReport,
+    volume_bytes: impl FnMut(u64, u32) -> Result<Vec<u8>, ImportError>,
+) -> Result<(), ImportError> {
+    let start_bytes = mapped.device.start_bytes;
+    match proof::find(&mapped.file, &mapped.extents, start_bytes, volume_bytes)? {
+        Proof::Same => Ok(()),
+        Proof::Other => Err(ImportError::OtherContent(volume.name.clone())),
+        Proof::None => Err(ImportError::NoProof(volume.name.clone())),
+    }
 }
 
 fn on_volume(mapped: &Mapped, volume: &VolumeReport) -> Result<Tracks, ImportError> {

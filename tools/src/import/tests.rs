@@ -109,6 +109,15 @@ fn the_tracks_of_a_file_hold_its_data() {
     assert!(found[..data.len()] == data, "the data is elsewhere");
     assert_eq!(&found[20 << 20..], b"behind a hole");
     let all: u64 = tracks.extents.iter().map(|extent| u64::from(extent.tracks) * TRACK).sum();
+    // The volume is known by its content; another one of its size is not taken for it.
+    check_content(&mapped, &volume(SIZE), |offset, bytes| {
+        let mut read = vec![0; bytes as usize];
+        image.read_exact_at(&mut read, offset).expect("it is read");
+        Ok(read)
+    })
+    .expect("the same content");
+    let other = check_content(&mapped, &volume(SIZE), |_, bytes| Ok(vec![0; bytes as usize]));
+    assert!(matches!(other, Err(ImportError::OtherContent(_))), "{other:?}");
     assert!(all < 8 << 20, "{all} bytes of tracks for 3 MiB of data");
 }
 
@@ -147,4 +156,7 @@ fn preallocated_space_is_told() {
     let tracks = on_volume(&mapped, &volume(SIZE)).expect("its tracks");
 
     assert_eq!(tracks.unwritten_bytes, (1 << 20) - 4096);
+    file.write_all_at(&[0; 4096], 0).expect("it is written");
+    let nothing = check_content(&mapped, &volume(SIZE), |_, bytes| Ok(vec![0; bytes as usize]));
+    assert!(matches!(nothing, Err(ImportError::NoProof(_))), "{nothing:?}");
 }

@@ -19,9 +19,9 @@ pub(crate) async fn run(verb: DatasetVerb, client: &Client, output: Output) -> R
             let dataset = one(client, &Command::DatasetDefine { name, extents }).await?;
             output.object(&dataset, shown)
         }
-        DatasetVerb::Import { name, file, volume } => {
+        DatasetVerb::Import { name, file, volume, server } => {
             let volume = super::volume::named(client, &volume).await?;
-            let (extents, unwritten_bytes) = import::extents(&file, &volume)?;
+            let (extents, unwritten_bytes) = import::extents(&file, &volume, &server.nbd)?;
             let dataset = one(client, &Command::DatasetDefine { name, extents }).await?;
             output.object(&dataset, |dataset| imported(dataset, unwritten_bytes))
         }
