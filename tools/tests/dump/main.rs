@@ -208,4 +208,5 @@ fn an_nbd_server_that_is_not_there_is_named() {
 
     assert_eq!(error["kind"], "unreachable", "{error}");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("/nonexistent/nbd")));
+    assert!(!server.path("d").exists(), "a dump that was never begun has left a file");
 }
