@@ -55,7 +55,7 @@ impl Engine {
     /// Step 1.
     pub(super) fn begin_establish(&mut self, id: CommandId, wish: Wish) -> Result<(), Refusal> {
         let plan = self.plan_establish(&wish)?;
-        let gated = self.targets_to_be(&plan);
+        let gated = self.disturbed(&plan);
         for &volume in &gated {
             self.shut_gate(volume);
         }
@@ -64,20 +64,19 @@ impl Engine {
         Ok(())
     }
 
-    /// The volumes that are targets afterwards.
-    fn targets_to_be(&self, plan: &EstablishPlan) -> Vec<VolumeId> {
-        let renewed = plan.renewed.iter().filter_map(|renewal| {
-            let pair = self.state.relationships.get(&renewal.id)?.pair;
-            Some(match renewal.direction {
-                Direction::Same => pair.target,
-                Direction::Reversed => pair.source,
-            })
+    /// The volumes that must be quiet: those that are targets afterwards, and targets that become sources.
+    fn disturbed(&self, plan: &EstablishPlan) -> Vec<VolumeId> {
+        let renewed = plan.renewed.iter().flat_map(|renewal| {
+            let pair = self.state.relationships.get(&renewal.id).map(|known| known.pair);
+            let source = pair.filter(|_| renewal.direction == Direction::Reversed);
+            let source = source.map(|pair| pair.source);
+            pair.map(|pair| pair.target).into_iter().chain(source)
         });
-        let mut targets: Vec<VolumeId> =
+        let mut volumes: Vec<VolumeId> =
             plan.new.iter().map(|new| new.target).chain(renewed).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        targets
+        volumes.sort_unstable();
+        volumes.dedup();
+        volumes
     }
 
     /// Step 2, when the targets are quiet. What was true when the command came may not be any more: it is planned
