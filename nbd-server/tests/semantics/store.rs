@@ -211,18 +211,29 @@ impl Store {
     /// The command is refused, says these words, and has changed nothing that can be asked for.
     #[track_caller]
     pub(crate) fn refused(&self, command: &Command, words: &[&str]) -> Refusal {
+        match self.judged(command, words) {
+            Ok(refusal) => refusal,
+            Err(wrong) => panic!("under {}, {command:?}: {wrong}", self.name()),
+        }
+    }
+
+    /// The refusal, or what is wrong with it.
+    pub(crate) fn judged(&self, command: &Command, words: &[&str]) -> Result<Refusal, String> {
         let before = self.everything();
         let refusal = match self.server.try_command(command) {
             Err(refusal) => refusal,
-            Ok(report) => panic!("not refused under {}: {command:?}: {report:?}", self.name()),
+            Ok(report) => return Err(format!("it is not refused: {report:?}")),
         };
-        let unsupported = refusal.kind == RefusalKind::Unsupported;
-        assert!(!unsupported, "under {}, {command:?}: {refusal:?}", self.name());
-        for word in words {
-            assert!(refusal.message.contains(word), "no {word:?} in {refusal:?}");
+        let missing: Vec<_> =
+            words.iter().filter(|&&word| !refusal.message.contains(word)).collect();
+        if refusal.kind == RefusalKind::Unsupported || !missing.is_empty() {
+            return Err(format!("no {missing:?} in {refusal:?}"));
         }
-        assert_eq!(self.everything(), before, "{command:?} changed something");
-        refusal
+        let after = self.everything();
+        if after != before {
+            return Err(format!("something has changed:\n{before:?}\n{after:?}"));
+        }
+        Ok(refusal)
     }
 
     /// The same for a certain kind of refusal.
