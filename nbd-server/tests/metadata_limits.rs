@@ -11,6 +11,7 @@ mod process;
 mod random;
 
 use std::ops::Range;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use flashtrack_engine::admin::{
@@ -40,6 +41,8 @@ const RESTART_MAX: Duration = Duration::from_secs(2);
 
 const LARGEST: u64 = 15 << 40;
 /// One track of a hundred of the largest volume takes many minutes: so many with `FLASHTRACK_CHANGED_TRACKS=2516582`.
+/// A full journal of them takes minutes.
+const DRAIN_MAX: Duration = Duration::from_mins(20);
 const CHANGED_USUALLY: u64 = LARGEST / TRACK / 100 / 125;
 
 fn establish(tracks: Range<u32>) -> Command {
@@ -155,10 +158,22 @@ fn incremental() -> Command {
 
 /// The one relationship there is, when everything staged is home.
 fn drained(server: &Server) -> CopyReport {
+    let began = Instant::now();
+    while staged_blocks(server) > 0 {
+        assert!(began.elapsed() < DRAIN_MAX, "{} blocks are staged", staged_blocks(server));
+        thread::sleep(Duration::from_millis(20));
+    }
     server.command(&Command::StoreDrain {});
     let mut copies = commands::copies(server);
     assert_eq!(copies.len(), 1);
     copies.remove(0)
+}
+
+fn staged_blocks(server: &Server) -> u64 {
+    match server.command(&Command::StoreStatus {}) {
+        Report::Store(store) => store.staged_blocks,
+        other => panic!("no report of the store: {other:?}"),
+    }
 }
 
 /// Copying fifteen tebibytes takes too long, so tracks get onto the target by writes of zeroes there. Their source
