@@ -12,7 +12,7 @@ use crate::asking::{
 };
 use crate::disk::Disk;
 use crate::process::PATIENCE;
-use crate::store::{BOTH, Store, TRACK, store_with};
+use crate::store::{BOTH, Store, TRACK, store_with, track_of};
 
 /// A write that is not held is answered long before.
 const HELD: Duration = Duration::from_millis(150);
@@ -39,11 +39,19 @@ struct Write(Receiver<Result<(), u32>>);
 
 impl Write {
     fn to(store: &Store, volume: &str, letter: u8) -> Self {
+        Self::by(store, volume, move |disk| disk.write(0, &track_of(letter)))
+    }
+
+    fn by(
+        store: &Store,
+        volume: &str,
+        request: impl FnOnce(&mut Disk) -> Result<(), u32> + Send + 'static,
+    ) -> Self {
         let mut disk = store.disk(volume);
         let (sender, receiver) = channel();
         thread::spawn(move || {
             // Nobody hears it when the test has failed already.
-            let _ = sender.send(disk.write(0, &[letter; TRACK]));
+            let _ = sender.send(request(&mut disk));
         });
         Self(receiver)
     }
@@ -97,17 +105,10 @@ fn g_02_every_kind_of_write_is_held() {
     for profile in BOTH {
         let store = two_units(profile, &[]);
         store.establish(nocopy("a1", "at1").freeze());
-        let kinds: [fn(&mut Disk) -> Result<(), u32>; 2] =
-            [|disk| disk.write_zeroes(0, TRACK), |disk| disk.trim(TRACK as u64, TRACK)];
-        let held = kinds.map(|kind| {
-            let mut disk = store.disk("a1");
-            let (sender, receiver) = channel();
-            thread::spawn(move || {
-                // Nobody hears it when the test has failed already.
-                let _ = sender.send(kind(&mut disk));
-            });
-            Write(receiver)
-        });
+        let held = [
+            Write::by(&store, "a1", |disk| disk.write_zeroes(0, TRACK)),
+            Write::by(&store, "a1", |disk| disk.trim(TRACK as u64, TRACK)),
+        ];
         held.iter().for_each(Write::is_held);
         store.expect("a1", "AA");
         thawed(&store, &thaw(0x0A));

@@ -5,7 +5,7 @@ use flashtrack_engine::admin::{CopyMode, EstablishAction, Incremental, Profile, 
 
 use crate::asking::{Establish, convert, copy, nocopy, withdraw_id, withdraw_onto};
 use crate::disk::EPERM;
-use crate::store::{BOTH, Store, TRACK, pair};
+use crate::store::{BOTH, Store, TRACK, pair, track_of};
 
 /// An incremental establish whose target takes writes under both profiles.
 fn incremental(source: &str, target: &str) -> Establish {
@@ -209,16 +209,16 @@ fn i_11_the_target_is_write_inhibited_under_ibm_with_yes_and_nowhere_else() {
         assert_eq!(store.show(id).write_inhibited, inhibited, "{kind:?}, {}", store.name());
         let expected = if inhibited { Err(EPERM) } else { Ok(()) };
         let mut disk = store.disk("t");
-        assert_eq!(disk.write(0, &[b'T'; TRACK]), expected, "{kind:?}, {}", store.name());
+        assert_eq!(disk.write(0, &track_of(b'T')), expected, "{kind:?}, {}", store.name());
         assert_eq!(disk.trim(0, TRACK), expected, "trim, {kind:?}, {}", store.name());
         assert_eq!(disk.write_zeroes(0, TRACK), expected, "{kind:?}, {}", store.name());
         assert_eq!(disk.flush(), Ok(()));
         store.expect("t", if inhibited { "AAAA" } else { ".AAA" });
         let store = store.killed();
-        let again = store.disk("t").write(0, &[b'T'; TRACK]);
+        let again = store.disk("t").write(0, &track_of(b'T'));
         assert_eq!(again, expected, "after kill -9, {kind:?}, {}", store.name());
         store.withdraw(withdraw_id(id));
-        assert_eq!(store.disk("t").write(0, &[b'T'; TRACK]), Ok(()), "free again");
+        assert_eq!(store.disk("t").write(0, &track_of(b'T')), Ok(()), "free again");
     }
 }
 

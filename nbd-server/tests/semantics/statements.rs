@@ -37,6 +37,20 @@ fn s_02_a_copy_ends_by_itself_and_both_volumes_are_free() {
 }
 
 #[test]
+fn s_02_a_copy_ends_by_itself_also_when_its_target_is_overwritten_meanwhile() {
+    const TRACKS: u32 = 512;
+    for profile in BOTH {
+        let store = pair(profile, TRACKS);
+        let id = store.establish(copy("s", "t"));
+        store.write("t", 0, &letters('T', TRACKS));
+        store.until_ended(id);
+        store.drain();
+        // The background copy has put nothing over what was written to the target (D17).
+        store.expect("t", &letters('T', TRACKS));
+    }
+}
+
+#[test]
 fn s_03_at_the_end_of_a_copy_whose_target_nobody_wrote_both_are_identical() {
     for profile in BOTH {
         let store = pair(profile, 26);
@@ -141,7 +155,9 @@ fn figure_7(what: fn() -> Establish, images: &[(&str, &str)]) {
                 store.expect(target, image);
             }
             if mode == CopyMode::Copy {
-                ids.iter().for_each(|&id| store.until_ended(id));
+                for &id in &ids {
+                    store.until_ended(id);
+                }
             } else {
                 store.drain();
             }

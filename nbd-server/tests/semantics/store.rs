@@ -123,7 +123,7 @@ impl Store {
     /// Writes tracks from the first one on, each full of its letter.
     pub(crate) fn write(&self, volume: &str, first: u32, letters: &str) {
         let mut disk = self.disk(volume);
-        let data: Vec<u8> = letters.bytes().flat_map(|letter| [byte(letter); TRACK]).collect();
+        let data: Vec<u8> = letters.bytes().flat_map(track_of).collect();
         for (number, part) in data.chunks(16 * TRACK).enumerate() {
             let written = disk.write(at(first) + (number * 16 * TRACK) as u64, part);
             assert_eq!(written, Ok(()), "a write of {volume}");
@@ -368,6 +368,8 @@ pub(crate) fn at(track: u32) -> u64 {
     u64::from(track) * TRACK as u64
 }
 
-fn byte(letter: u8) -> u8 {
-    if letter == b'.' { 0 } else { letter }
+/// A track full of a letter.
+pub(crate) fn track_of(letter: u8) -> Vec<u8> {
+    let byte = if letter == b'.' { 0 } else { letter };
+    vec![byte; TRACK]
 }

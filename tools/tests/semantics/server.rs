@@ -93,7 +93,7 @@ impl Server {
         let mut client = NbdClient::new(stream, &export);
         client.seek(SeekFrom::Start((first * TRACK) as u64)).expect("it seeks");
         for letter in letters.bytes() {
-            client.write_all(&[letter; TRACK]).expect("it is written");
+            client.write_all(&vec![letter; TRACK]).expect("it is written");
         }
     }
 
