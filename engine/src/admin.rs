@@ -58,6 +58,14 @@ pub enum Command {
     },
     /// One relationship, live or remembered.
     CopyShow(CopySelector),
+    /// The moment of a live relationship, and the tracks that have changed since, as far as it records them.
+    CopyChanges {
+        /// The relationship.
+        id: RelationshipId,
+        /// Tell changes from this track on, counted from the extents' first.
+        #[serde(default)]
+        from_track: u32,
+    },
     /// Start the background copy of all NOCOPY relationships of a source; no new moment is taken. None ends normally.
     CopyConvert {
         /// Name of the source volume.
@@ -324,6 +332,8 @@ pub enum Report {
     Volumes(Vec<VolumeReport>),
     /// Relationships asked for, made, changed or withdrawn.
     Copies(Vec<CopyReport>),
+    /// What has changed since the moment of a relationship.
+    Changes(ChangesReport),
     /// Datasets asked for, or the one defined.
     Datasets(Vec<DatasetReport>),
     /// What a thaw has set free.
@@ -403,6 +413,30 @@ pub struct VolumeReport {
     pub relationships_max: u32,
     /// Seconds until held writes go on by themselves; none when the volume is not frozen.
     pub frozen_seconds_left: Option<u32>,
+}
+
+/// Tracks that have changed on either side of a relationship since its moment. A superset after a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesReport {
+    /// The relationship.
+    pub id: u32,
+    /// Number of its moment T0: a later moment has a greater one, a refresh takes a new one.
+    pub moment: u64,
+    /// False when the relationship does not record changes; then no runs are told.
+    pub recorded: bool,
+    /// Runs of changed tracks, ascending, at most `limits::CHANGE_RUNS_MAX`.
+    pub runs: Vec<TrackRun>,
+    /// Ask again from this track on for the rest; none when this was all.
+    pub next_track: Option<u32>,
+}
+
+/// Neighbouring tracks, counted from the first of a relationship's extents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackRun {
+    /// The first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
 }
 
 /// A dataset as it stands.
@@ -613,6 +647,8 @@ pub enum RefusalKind {
     TooManyCopies,
     /// A volume has all the relationships it may have (reason code 1).
     VolumeRelationships,
+    /// The source has an incremental relationship already; there is one at most.
+    SecondIncremental,
     /// The target has connected clients, and that was not allowed.
     Online,
     /// An earlier copy has to be complete first.

@@ -12,8 +12,18 @@ pub const TRACK_BYTES_3390: u32 = 49_152;
 pub const TRACKS_PER_CYLINDER: u32 = 15;
 /// Relationships that one source track may take part in (white paper, Table 2).
 pub const RELATIONSHIPS_PER_TRACK: usize = 16;
+/// The same under the `ibm` profile.
+pub const RELATIONSHIPS_PER_TRACK_IBM: usize = 12;
 /// Relationships that one volume may take part in, in both roles together (white paper, Table 2).
 pub const RELATIONSHIPS_PER_VOLUME: u32 = 65_534;
+/// Tracks that one copy table serves, as on the array: 639 slots of 32 tracks (semantics 3.3).
+pub const TRACKS_PER_COPY_TABLE: u32 = 20_448;
+/// Copy tables of a store unless told otherwise: those of the largest array.
+pub const COPY_TABLES: u64 = 209_600;
+/// Seconds after which the held writes of a control unit go on by themselves, unless told otherwise.
+pub const FREEZE_SECONDS: u32 = 120;
+/// Relationships that one command makes at most.
+pub const RELATIONSHIPS_PER_COMMAND: usize = 4096;
 /// Extents of one establish command.
 pub const EXTENTS_PER_COMMAND: usize = 32;
 /// Longest data that one journal frame carries; longer writes become several frames.
@@ -30,6 +40,8 @@ pub const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 pub const UNSYNCED_AGE_MAX_US: u64 = 10_000;
 /// Longest name of a volume or pool, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
+/// Runs of changed tracks in one answer.
+pub const CHANGE_RUNS_MAX: usize = 16_384;
 /// Ended relationships that are remembered with their reason.
 pub const ENDED_REMEMBERED: usize = 1024;
 

@@ -146,6 +146,9 @@ pub enum RequestError {
     /// The target of a failed or suspended relationship: its image is gone (rules O7, O11).
     #[error("the volume is the target of a failed relationship; withdraw it")]
     Failed,
+    /// The target of a relationship that inhibits writes (semantics 3.4, decision D11).
+    #[error("the volume is a copy's target that takes no writes; withdraw the copy first")]
+    Inhibited,
     /// A sync or journal write failed: no write succeeds until the server is restarted (rule O9).
     #[error("the store takes no writes after a failed sync; restart the server")]
     FailStop,

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::state::Superseded;
 use crate::units::{Block, ByteRange, Position, Seq, VolumeId};
 
 /// One version of some bytes of a block.
@@ -104,6 +105,16 @@ impl Stage {
         self.volumes.get(&volume).is_some_and(|staged| staged.range(blocks).next().is_some())
     }
 
+    /// The blocks of a range that have a staged version, ascending.
+    pub fn staged_blocks(
+        &self,
+        volume: VolumeId,
+        blocks: std::ops::Range<u32>,
+    ) -> impl Iterator<Item = u32> + '_ {
+        let staged = self.volumes.get(&volume).into_iter();
+        staged.flat_map(move |staged| staged.range(blocks.clone()).map(|(&block, _)| block))
+    }
+
     /// Takes a frame whose journal write has completed. Versions that it covers are dropped when they are
     /// younger than `keep_before`: no T0 of a relationship lies between them and the frame.
     pub fn insert(&mut self, frame: Frame, keep_before: Seq) {
@@ -155,31 +166,32 @@ impl Stage {
         let gone: Vec<VolumeId> =
             self.volumes.keys().copied().filter(|&volume| !exists(volume)).collect();
         for volume in gone {
-            self.supersede(
-                volume,
-                ByteRange { start: 0, end: u64::from(u32::MAX) << 12 },
-                Seq(u64::MAX),
-            );
+            let range = ByteRange { start: 0, end: u64::from(u32::MAX) << 12 };
+            self.supersede(&Superseded::all(volume, range, Seq(u64::MAX)));
         }
     }
 
-    /// Drops the versions of a range that are older than `before` (rule O5). They stay in the queue
+    /// Drops versions that are void (rule O5). They stay in the queue
     /// until their turn comes to be released.
-    pub fn supersede(&mut self, volume: VolumeId, range: ByteRange, before: Seq) {
-        let Some(blocks) = self.volumes.get_mut(&volume) else {
+    pub fn supersede(&mut self, void: &Superseded) {
+        let Some(blocks) = self.volumes.get_mut(&void.volume) else {
             return;
         };
-        let numbers: Vec<u32> = blocks.range(range.blocks()).map(|(&number, _)| number).collect();
+        let numbers: Vec<u32> = blocks
+            .range(void.range.blocks())
+            .map(|(&number, _)| number)
+            .filter(|&number| void.concerns(Block(number).offset()))
+            .collect();
         for number in numbers {
             Self::drop_versions(
                 blocks,
                 number,
-                |version| version.seq < before,
+                |version| void.after < version.seq && version.seq < void.before,
                 (&mut self.versions, &mut self.bytes),
             );
         }
         if blocks.is_empty() {
-            self.volumes.remove(&volume);
+            self.volumes.remove(&void.volume);
         }
     }
 
@@ -290,7 +302,8 @@ mod tests {
     fn superseded_versions_are_gone_and_their_release_harms_nothing() {
         let mut stage = Stage::default();
         stage.insert(frame(1, 0, 8192), Seq(0));
-        stage.supersede(VOLUME, ByteRange { start: 0, end: 4096 }, Seq(5));
+        let range = ByteRange { start: 0, end: 4096 };
+        stage.supersede(&Superseded::all(VOLUME, range, Seq(5)));
         assert!(stage.versions_of(VOLUME, Block(0)).is_empty());
         assert_eq!(stage.versions_of(VOLUME, Block(1)).len(), 1);
         stage.release(Seq(1));

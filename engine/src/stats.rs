@@ -54,6 +54,10 @@ counters! {
     completed,
     /// Relationships that failed.
     failed,
+    /// Writes that were held by a freeze.
+    held_writes,
+    /// Freezes that ended by their timer, a shutdown or a fail-stop.
+    freezes_expired,
     /// Writes that waited for journal space.
     delayed_writes,
 }

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Parser;
+use flashtrack_engine::admin::Profile;
+use flashtrack_engine::limits;
+use flashtrack_engine::policy::Policy;
 use serde::{Deserialize, Deserializer};
 
 use crate::log::{LogLevel, LogTarget};
@@ -87,6 +90,17 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text")]
     journal_size: Option<ByteSize>,
+    /// Whose rules hold where the two columns of the white paper's tables differ: xp7 or ibm. [default: xp7]
+    #[arg(long, value_name = "PROFILE")]
+    #[serde(deserialize_with = "text")]
+    profile: Option<Profile>,
+    /// Seconds after which writes held by a freeze go on by themselves. [default: 120]
+    #[arg(long, value_name = "SECONDS")]
+    freeze_timeout: Option<NonZeroU32>,
+    /// Copy tables that all relationships together may take; each serves 20,448 tracks, and an
+    /// incremental copy takes three times as many. [default: 209600]
+    #[arg(long, value_name = "N")]
+    copy_tables: Option<u64>,
     /// Most NBD connections at once. [default: 1024]
     #[arg(long, value_name = "N")]
     max_connections: Option<NonZeroU32>,
@@ -117,6 +131,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Size of a new store's journal.
     pub journal_bytes: u64,
+    /// Rules and limits that the store is served under.
+    pub policy: Policy,
     /// Most NBD connections at once.
     pub connections_max: usize,
     /// What is logged.
@@ -199,6 +215,9 @@ impl Settings {
             control_mode: self.control_mode.or(file.control_mode),
             metrics: self.metrics.or(file.metrics),
             journal_size: self.journal_size.or(file.journal_size),
+            profile: self.profile.or(file.profile),
+            freeze_timeout: self.freeze_timeout.or(file.freeze_timeout),
+            copy_tables: self.copy_tables.or(file.copy_tables),
             max_connections: self.max_connections.or(file.max_connections),
             log_level: self.log_level.or(file.log_level),
             log_target: self.log_target.or(file.log_target),
@@ -225,6 +244,11 @@ impl Settings {
             control_mode: self.control_mode.unwrap_or(CONTROL_MODE_DEFAULT).0,
             metrics: self.metrics.unwrap_or(Endpoint(Some(METRICS_DEFAULT))).0,
             journal_bytes: self.journal_size.unwrap_or(JOURNAL_BYTES_DEFAULT).0,
+            policy: Policy {
+                profile: self.profile.unwrap_or_default(),
+                freeze_seconds: self.freeze_timeout.map_or(limits::FREEZE_SECONDS, NonZeroU32::get),
+                copy_tables: self.copy_tables.unwrap_or(limits::COPY_TABLES),
+            },
             connections_max: self
                 .max_connections
                 .and_then(|count| usize::try_from(count.get()).ok())

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use flashtrack_engine::admin::{
-    Command, CopyMode, CopySelector, Refusal, RefusalKind, Report, StoreReport,
+    Command, CopyMode, CopySelector, EstablishAction, Freeze, Incremental, Refusal, RefusalKind,
+    Report, StoreReport,
 };
 use flashtrack_engine::units::RelationshipId;
 use flashtrack_nbd_server::control::{self, Administrator};
@@ -120,7 +121,36 @@ fn every_command_of_the_reference_is_understood() {
 
     let mut kinds: Vec<_> = api.asked().iter().map(std::mem::discriminant).collect();
     kinds.dedup();
-    assert_eq!((examples, kinds.len()), (14, 14), "a command without an example, or two of one");
+    assert_eq!((examples, kinds.len()), (22, 22), "a command without an example, or two of one");
+}
+
+#[test]
+fn every_word_of_the_reference_is_that_of_a_refusal_or_an_option() {
+    let reference = include_str!("../docs/control_api.md");
+    let (_, refusals) = reference.split_once("## Refusals").expect("the chapter");
+    let told: Vec<&str> = refusals
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(word, _)| word))
+        .collect();
+    for word in &told {
+        let kind: Result<RefusalKind, _> = serde_json::from_value(json!(word));
+        assert!(kind.is_ok(), "no refusal has the kind {word}");
+    }
+    assert_eq!(told.len(), 19, "a kind that the reference does not tell");
+
+    let api = Api::answering(Ok(Report::Done));
+    for (option, words) in [
+        ("incremental", &["no", "yes", "target_writable", "last"][..]),
+        ("action", &["establish", "refresh", "reverse", "fast_reverse"]),
+        ("freeze", &["no", "hold_writes"]),
+        ("online_target", &["allowed", "refused"]),
+    ] {
+        for word in words {
+            assert!(reference.contains(&format!("`{word}`")), "{word} is not told");
+            let body = json!({"copy_establish": {"pairs": [], option: word}});
+            assert_eq!(api.command(&body.to_string()).0, 200, "{body}");
+        }
+    }
 }
 
 #[test]
@@ -134,6 +164,8 @@ fn what_may_be_left_out_has_its_default() {
     let Command::CopyEstablish(establish) = &asked[0] else { panic!("{asked:?}") };
     assert_eq!(establish.mode, CopyMode::Copy);
     assert!(!establish.space_efficient && establish.pairs[0].extents.is_empty());
+    assert_eq!(establish.action, EstablishAction::Establish);
+    assert_eq!((establish.incremental, establish.freeze), (Incremental::No, Freeze::No));
     assert!(matches!(&asked[1], Command::VolumeCreate(spec) if spec.thin.is_none()));
 }
 
@@ -144,7 +176,10 @@ fn a_refusal_is_the_body_and_its_kind_decides_the_status() {
         (RefusalKind::NotFound, 404),
         (RefusalKind::Exists, 409),
         (RefusalKind::Busy, 409),
+        (RefusalKind::TargetRelated, 409),
         (RefusalKind::TooManyCopies, 409),
+        (RefusalKind::Online, 409),
+        (RefusalKind::Direction, 409),
         (RefusalKind::Unsupported, 501),
         (RefusalKind::NoResources, 507),
         (RefusalKind::FailStop, 503),

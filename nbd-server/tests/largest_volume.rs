@@ -14,8 +14,10 @@ use flashtrack_engine::admin::RefusalKind;
 use crate::process::{STORE, Server};
 
 const LARGEST: u64 = 15 << 40;
+const SMALL: u64 = 1 << 20;
 const ESTABLISHES: usize = 100;
-/// Asked of a release build; the others only print.
+/// Asked of every build: the dev profile is optimised too, and reaches a tenth of it. On a machine so
+/// busy that a small volume takes as long, twice the time of that one is asked.
 const MEDIAN_MAX: Duration = Duration::from_millis(5);
 const MEMORY_KIB_MAX: u64 = 100 << 10;
 /// What a fresh store may take beside its journal.
@@ -35,6 +37,8 @@ fn fifteen_tebibytes_are_copied_in_an_instant_and_take_next_to_nothing() {
     server.command(&commands::pool("pool", 1 << 30));
     server.command(&commands::full("source", LARGEST));
     server.command(&commands::thin("target", LARGEST, "pool"));
+    server.command(&commands::full("small", SMALL));
+    server.command(&commands::thin("small-target", SMALL, "pool"));
     let store = folder.path().join(STORE);
     let journal = allocated_bytes(&store.join("journal"));
     let beside = allocated_bytes(&store) - journal;
@@ -42,21 +46,30 @@ fn fifteen_tebibytes_are_copied_in_an_instant_and_take_next_to_nothing() {
     assert!(beside <= FRESH_BYTES_MAX, "{beside} bytes beside the journal");
     assert!(journal <= FRESH_JOURNAL_BYTES_MAX, "{journal} bytes of journal");
 
-    let mut times: Vec<Duration> = (0..ESTABLISHES)
+    let (mut largest, mut small): (Vec<_>, Vec<_>) = (0..ESTABLISHES)
         .map(|_| {
-            let asked = Instant::now();
-            server.command(&commands::nocopy("source", "target"));
-            let took = asked.elapsed();
-            server.command(&commands::withdraw("target"));
-            took
+            (establish(&server, "source", "target"), establish(&server, "small", "small-target"))
         })
-        .collect();
-    times.sort_unstable();
-    let (median, largest) = (times[ESTABLISHES / 2], times[ESTABLISHES - 1]);
+        .unzip();
+    let (largest, small) = (median(&mut largest), median(&mut small));
     let memory = peak_memory_kib(&server);
-    println!("establish of 15 TiB: median {median:?}, largest {largest:?}; VmHWM {memory} KiB");
-    assert!(cfg!(debug_assertions) || median < MEDIAN_MAX, "median {median:?}");
+    println!("median establish: {largest:?}, of 1 MiB {small:?}; VmHWM {memory} KiB");
+    assert!(largest < MEDIAN_MAX.max(2 * small), "median {largest:?}, of 1 MiB {small:?}");
     assert!(memory < MEMORY_KIB_MAX, "{memory} KiB");
+}
+
+/// The time of an establish, from the command to its answer. The copy is withdrawn again.
+fn establish(server: &Server, source: &str, target: &str) -> Duration {
+    let asked = Instant::now();
+    server.command(&commands::nocopy(source, target));
+    let took = asked.elapsed();
+    server.command(&commands::withdraw(target));
+    took
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 /// Bytes that a file, or a folder and all in it, takes of the file system: what `du` tells.

@@ -9,6 +9,7 @@ use flashtrack_engine::io::local::OpenStoreError;
 use miette::{Diagnostic, LabeledSpan, SourceCode};
 use serde::Serialize;
 
+use crate::dump::DumpError;
 use crate::host::MalformedText;
 
 /// Why a command did not succeed.
@@ -61,6 +62,14 @@ pub(crate) enum Failure {
         /// What is left of all relationships waited for.
         tracks_left: u64,
     },
+    /// A volume was not frozen any more when its control unit was thawed.
+    #[error("volume {volume} was not frozen any more when control unit {cu:02X} was thawed")]
+    NotFrozen {
+        /// The control unit.
+        cu: u8,
+        /// The volume to be verified.
+        volume: String,
+    },
     /// The store is in use, or its directory cannot be read.
     #[error("{0}")]
     StoreUnavailable(OpenStoreError),
@@ -88,6 +97,9 @@ pub(crate) enum Failure {
         /// How many.
         count: usize,
     },
+    /// A dump or a restore failed.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
     /// A text of host commands makes no sense.
     #[error("{0}")]
     Malformed(Box<MalformedText>),
@@ -133,6 +145,8 @@ impl Failure {
             Self::NotCompleted { .. } => "not_completed",
             Self::NothingToWaitFor(_) => "not_found",
             Self::TimedOut { .. } => "timed_out",
+            Self::NotFrozen { .. } => "not_frozen",
+            Self::Dump(error) => error.kind(),
             Self::StoreUnavailable(OpenStoreError::InUse { .. }) => "busy",
             Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } | Self::Unreadable { .. } => {
                 "unreadable"
@@ -167,9 +181,14 @@ impl Failure {
             Self::NotCompleted { advice, .. } => advice,
             Self::NothingToWaitFor(_) => "see `flashtrack copy list`",
             Self::TimedOut { .. } => "the copy goes on; wait again, or see `flashtrack copy list`",
+            Self::NotFrozen { .. } => {
+                "the copies of the group do not show one moment: withdraw them and establish them again, in less time \
+                 than the freeze timer gives, or all of them in one `flashtrack copy establish ... --pair ...`"
+            }
             Self::StagedWritesDamaged { .. } => {
                 "reads of those bytes fail; write them anew, or restore the volumes from a backup"
             }
+            Self::Dump(error) => return error.advice().map(str::to_owned),
             Self::Malformed(error) => return Some(error.advice()),
             Self::HostCommand { .. } => {
                 "the messages of the statements on standard output say what was refused, and why"

@@ -1,16 +1,19 @@
 //! `flashtrack`, the command line of administrators.
 //!
 //! Read `cli` for what can be said, `native` for what a server is asked to do about it, `host` for the commands of
-//! mainframes, `offline` for looks at a store without a server, `failure` for what can go wrong.
+//! mainframes, `dump` for images of volumes, which it reads and writes by `nbd`, `offline` for looks at a store
+//! without a server, `failure` for what can go wrong.
 
 #![forbid(unsafe_code)]
 
 mod cli;
 mod client;
+mod dump;
 mod failure;
 mod generate;
 mod host;
 mod native;
+mod nbd;
 mod offline;
 mod output;
 mod values;
@@ -66,6 +69,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Noun::Pool(verb) => native::pool::run(verb, &client, output).await,
             Noun::Volume(verb) => native::volume::run(verb, &client, output).await,
             Noun::Copy(verb) => native::copy::run(verb, &client, output).await,
+            Noun::Dataset(verb) => native::dataset::run(verb, &client, output).await,
+            Noun::Dump(options) => native::dump::dump(options, &client, output).await,
+            Noun::Restore(options) => native::dump::restore(options, &client, output).await,
+            Noun::Thaw { cu, verify } => native::thaw::run(cu, verify, &client, output).await,
             Noun::Store(verb) => native::store::run(verb, &client, output).await,
             Noun::Tso { command } => host::tso(&command, &client, output).await,
             Noun::Dss { file } => host::deck(&file, host::Program::Dss, &client, output).await,

@@ -28,6 +28,9 @@ struct Arguments {
     /// Leave the peers out: measure first writes only.
     #[arg(long)]
     first_writes_only: bool,
+    /// Only workloads with this text in their name, and no first writes.
+    #[arg(long, value_name = "TEXT", conflicts_with = "first_writes_only")]
+    only: Option<String>,
 }
 
 fn main() -> Result<(), Failure> {
@@ -39,7 +42,10 @@ fn main() -> Result<(), Failure> {
         let servers = [Server::nbdkit(folder.path(), bytes)?, Server::qemu(folder.path(), bytes)?];
         compare(&arguments, &ours, &servers, bytes)?;
     }
-    first_writes(&arguments, &ours, bytes)
+    if arguments.only.is_none() {
+        first_writes(&arguments, &ours, bytes)?;
+    }
+    Ok(())
 }
 
 fn workloads(time: Duration) -> Vec<Workload> {
@@ -73,7 +79,11 @@ fn compare(
     let mut lines = vec![vec!["operations per second, medians".to_owned()]];
     lines[0].extend(servers.iter().map(|server| server.name.to_owned()));
     lines[0].extend(["to best peer".to_owned(), "our spread".to_owned()]);
-    for workload in workloads(Duration::from_millis(arguments.milliseconds)) {
+    let mut workloads = workloads(Duration::from_millis(arguments.milliseconds));
+    if let Some(text) = &arguments.only {
+        workloads.retain(|workload| workload.name.contains(text));
+    }
+    for workload in workloads {
         let mut results = vec![Vec::new(); servers.len()];
         for _ in 0..arguments.rounds {
             for (server, results) in servers.iter().zip(&mut results) {

@@ -12,7 +12,7 @@ use super::copier::Run;
 use crate::io::Object;
 use crate::request::{Durability, RequestError, RequestId};
 use crate::syncs::Wait;
-use crate::units::{PoolId, Position, RelationshipId, Slot, VolumeId};
+use crate::units::{PoolId, Position, RelationshipId, Seq, Slot, VolumeId};
 
 /// Names a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +67,11 @@ pub(super) enum Then {
     /// Go on with the checkpoint.
     Checkpoint,
     /// Reads through the source that began before these tracks were copied have ended.
-    Settled(RelationshipId, Run),
-    /// The writes of the sources that were in flight at T0 have ended: the gates of the targets open.
-    Ready(Vec<RelationshipId>, Vec<VolumeId>),
-    /// The source's home was synced since T0.
-    Durable(Vec<RelationshipId>),
+    Settled(RelationshipId, Seq, Run),
+    /// The writes of the sources that were in flight at that T0 have ended: the gates of the targets open.
+    Ready(Vec<RelationshipId>, Seq, Vec<VolumeId>),
+    /// The source's home was synced since these T0s.
+    Durable(Vec<(RelationshipId, Seq)>),
     /// Nobody reads from the journal before this position any more.
     Recycle(Position),
     /// Nobody reads these slots any more: punch them.

@@ -7,17 +7,21 @@
 
 use super::Engine;
 use super::barrier::Then;
+use super::establish::{Establishing, Wish};
 use super::ops::Pending;
 use crate::admin::{
     Answer, Command, CommandId, CopySelector, Refusal, RefusalKind, Report, VolumeSpec,
-    WithdrawSpec,
 };
-use crate::admission::{self, refuse, refuse_with_help};
+use crate::admission::{self, Rules, WithdrawPlan, refuse, refuse_with_help};
 use crate::geometry::Geometry;
 use crate::io::{Action, CreateSpace, Object};
+use crate::limits;
 use crate::request::RequestError;
 use crate::state::Record;
 use crate::units::{BLOCK_BYTES, PoolId, Seq, VolumeId};
+
+/// Bytes that a relationship takes in a record at most.
+const RELATIONSHIP_BYTES: u64 = 64;
 
 /// The command under way.
 #[derive(Debug)]
@@ -32,9 +36,9 @@ pub(super) enum Work {
     /// A new object, then its record.
     Creating(Record),
     /// Quiet on the targets, then the establish record.
-    Establishing(Vec<crate::state::NewRelationship>),
-    /// Quiet on the targets, then the record that ends relationships.
-    Withdrawing(Vec<crate::units::RelationshipId>, Vec<VolumeId>),
+    Establishing(Establishing),
+    /// Quiet on the targets, then the records that end relationships or divide them.
+    Withdrawing(WithdrawPlan, Vec<VolumeId>),
     /// Quiet on the volume, then the record that deletes it.
     Deleting(VolumeId),
     /// Its record.
@@ -47,7 +51,8 @@ pub(super) enum Recorded {
     Volume(String),
     Pool(String),
     Established(Vec<crate::units::RelationshipId>),
-    Withdrawn(Vec<crate::units::RelationshipId>, Vec<VolumeId>),
+    Withdrawn(WithdrawPlan, Vec<VolumeId>),
+    Dataset(String),
     Deleted(Object),
     Nothing,
 }
@@ -102,25 +107,31 @@ impl Engine {
             Command::VolumeCreate(spec) => self.volume_create(id, spec)?,
             Command::VolumeDelete { name } => self.volume_delete(id, &name)?,
             Command::CopyEstablish(spec) => {
-                let plan = admission::plan_establish(&self.state, &spec)?;
-                self.begin_establish(id, plan);
+                self.begin_establish(id, Wish::Copies(spec))?;
             }
+            Command::DatasetCopy(spec) => self.begin_establish(id, Wish::Dataset(spec))?,
             Command::CopyWithdraw(spec) => {
-                let ids = self.meant_by(&spec)?;
-                if ids.is_empty() {
-                    return Ok(Some(Report::Copies(Vec::new())));
-                }
-                self.begin_withdraw(id, ids);
+                let plan = self.plan(|rules| admission::plan_withdraw(rules, &spec))?;
+                return Ok(self.begin_withdraw(id, plan));
+            }
+            Command::CopyConvert { source } => {
+                let plan = self.plan(|rules| admission::plan_convert(rules, &source))?;
+                return Ok(self.begin_withdraw(id, plan));
+            }
+            Command::Thaw { cu, verify } => {
+                return self.thaw_by_command(cu, verify.as_deref()).map(Some);
+            }
+            Command::DatasetDefine { name, extents } => {
+                let extents = self.plan(|rules| admission::plan_dataset(rules, &name, &extents))?;
+                let record = Record::DatasetDefined { name: name.clone(), extents };
+                self.record_command(id, record, Recorded::Dataset(name));
+            }
+            Command::DatasetDelete { name } => {
+                self.dataset_known(&name)?;
+                self.record_command(id, Record::DatasetDeleted { name }, Recorded::Nothing);
             }
             Command::StoreDrain {} => {
                 self.drains.push((Seq(self.journal.next_seq().0 - 1), id));
-            }
-            Command::CopyConvert { .. }
-            | Command::Thaw { .. }
-            | Command::DatasetDefine { .. }
-            | Command::DatasetDelete { .. }
-            | Command::DatasetCopy(_) => {
-                return Err(refuse(RefusalKind::Unsupported, "this command is not offered yet"));
             }
             Command::DatasetList {}
             | Command::DatasetShow { .. }
@@ -130,6 +141,7 @@ impl Engine {
             | Command::VolumeShow { .. }
             | Command::CopyList { .. }
             | Command::CopyShow(_)
+            | Command::CopyChanges { .. }
             | Command::StoreStatus {} => {}
         }
         Ok(None)
@@ -152,8 +164,8 @@ impl Engine {
             return;
         }
         match active.work {
-            Work::Establishing(plan) => self.try_establish(id, plan),
-            Work::Withdrawing(ids, targets) => self.try_withdraw(id, ids, targets),
+            Work::Establishing(work) => self.try_establish(id, work),
+            Work::Withdrawing(plan, targets) => self.try_withdraw(id, plan, targets),
             Work::Deleting(volume) => self.try_delete(id, volume),
             work @ (Work::Creating(_) | Work::Recording(_)) => {
                 self.active = Some(Active { id, work });
@@ -164,7 +176,7 @@ impl Engine {
     /// After a fail-stop a command that only waits is refused: what it waits for may never end (rule O9).
     fn give_up_command(&mut self, active: Active) {
         let targets = match active.work {
-            Work::Establishing(plan) => plan.iter().map(|new| new.target).collect(),
+            Work::Establishing(work) => work.gated,
             Work::Withdrawing(_, targets) => targets,
             Work::Deleting(_) => Vec::new(),
             work @ (Work::Creating(_) | Work::Recording(_)) => {
@@ -226,13 +238,14 @@ impl Engine {
             ),
             Recorded::Established(ids) => {
                 self.stats.established += ids.len() as u64;
-                Report::Copies(self.copy_reports(|id| ids.contains(&id)))
+                Report::Copies(self.copy_reports(&ids))
             }
-            Recorded::Withdrawn(ids, targets) => {
-                self.stats.withdrawn += ids.len() as u64;
+            Recorded::Withdrawn(plan, targets) => {
+                self.stats.withdrawn += plan.ended.len() as u64;
                 self.end_hold(&targets);
-                Report::Copies(self.copy_reports(|id| ids.contains(&id)))
+                Report::Copies(self.withdraw_reports(&plan))
             }
+            Recorded::Dataset(name) => Report::Datasets(self.dataset_reports(Some(&name))),
             Recorded::Deleted(object) => {
                 self.after_grace(Then::Remove(object));
                 Report::Done
@@ -398,26 +411,22 @@ impl Engine {
         self.record_command(id, Record::VolumeDeleted { id: volume }, recorded);
     }
 
-    /// The live relationships that a withdraw means.
-    fn meant_by(&self, spec: &WithdrawSpec) -> Result<Vec<crate::units::RelationshipId>, Refusal> {
-        if spec.ddsw || !spec.extents.is_empty() {
-            return Err(refuse(RefusalKind::Unsupported, "this withdraw is not offered yet"));
-        }
-        let selectors = [
-            spec.id.map(CopySelector::Id),
-            spec.source.clone().map(CopySelector::Source),
-            spec.target.clone().map(CopySelector::Target),
-        ];
-        let mut meant: Option<Vec<crate::units::RelationshipId>> = None;
-        for selector in selectors.into_iter().flatten() {
-            let selected = self.selected(&selector)?;
-            meant = Some(match meant {
-                None => selected,
-                Some(before) => before.into_iter().filter(|id| selected.contains(id)).collect(),
-            });
-        }
-        let message = "name a relationship, a source or a target";
-        meant.ok_or_else(|| refuse(RefusalKind::Invalid, message))
+    /// What commands are judged by.
+    pub(super) fn plan<T>(
+        &self,
+        judge: impl FnOnce(Rules<'_>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let online =
+            |id: VolumeId| self.runtimes.get(&id).is_some_and(|runtime| runtime.connections > 0);
+        let by_payload = usize::try_from(self.journal.payload_max() / RELATIONSHIP_BYTES);
+        judge(Rules {
+            state: &self.state,
+            policy: &self.policy,
+            online: &online,
+            relationships_per_command: by_payload
+                .unwrap_or(usize::MAX)
+                .min(limits::RELATIONSHIPS_PER_COMMAND),
+        })
     }
 
     /// The live relationships that a selector means.

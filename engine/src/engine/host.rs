@@ -7,6 +7,7 @@
 use super::Engine;
 use super::barrier::{BarrierId, Finish, Host, Then};
 use super::ops::{Pending, host_error};
+use super::write::tracks_of;
 use crate::io::{Action, Buffer, IoFailure, Outcome};
 use crate::limits;
 use crate::lookup::{Piece, Place, View};
@@ -83,7 +84,10 @@ impl Engine {
             gate.push(request);
             return;
         }
-        runtime.in_flight += 1;
+        let Some(request) = self.hold_if_frozen(request) else {
+            return;
+        };
+        self.runtimes.entry(request.volume).or_default().in_flight += 1;
         self.perform(request);
     }
 
@@ -155,6 +159,7 @@ impl Engine {
             self.reply(host, served);
             return;
         }
+        self.copy_on_read(host.volume, range);
         let length = usize::try_from(range.bytes()).expect("requests are bounded");
         if let [piece] = pieces[..] {
             let Some((object, offset)) = self.object_of(piece.place) else {
@@ -178,6 +183,26 @@ impl Engine {
             self.emit(object, action, Pending::ReadPart { read, at });
         }
         self.release_read(read, Ok(()));
+    }
+
+    /// Under the `xp7` profile a read of a full target lets the tracks be copied that it found on the source (row
+    /// T2-01); it does not wait for that.
+    fn copy_on_read(&mut self, id: VolumeId, range: ByteRange) {
+        if !self.policy.copies_on_read() {
+            return;
+        }
+        let Some(volume) = self.state.volumes.get(&id).filter(|known| !known.as_target.is_empty())
+        else {
+            return;
+        };
+        for (tracks, ids) in volume.as_target.overlapping(tracks_of(volume, range)) {
+            for id in ids {
+                let Some(known) = self.state.relationships.get(id) else { continue };
+                for track in tracks.clone().filter(|&track| known.target_reads_source(track)) {
+                    self.copier.want(*id, track - known.pair.target_track);
+                }
+            }
+        }
     }
 
     fn gather(&mut self, host: Host, range: ByteRange, gathered: Gathered) -> usize {

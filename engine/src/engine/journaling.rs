@@ -136,7 +136,7 @@ impl Engine {
             if breaks!(self, EstablishKeepsOlderTargetVersions) {
                 continue;
             }
-            self.stage.supersede(superseded.volume, superseded.range, superseded.before);
+            self.stage.supersede(&superseded);
         }
         for (pool, credits) in effects.credits {
             if let Some(pool) = self.state.pools.get_mut(&pool) {
@@ -279,6 +279,7 @@ impl Engine {
         }
         self.journal.sync_done();
         let durable = self.journal.durable();
+        self.changes.durable(durable);
         while self.journaling.records.front().is_some_and(|next| next.end <= durable) {
             let Some(next) = self.journaling.records.pop_front() else {
                 break;
@@ -288,7 +289,7 @@ impl Engine {
                     self.give_back(next.freed);
                     self.applied(next.barrier);
                 }
-                Record::Ended { .. } | Record::Failed { .. } => {
+                Record::Ended { .. } | Record::Failed { .. } | Record::Split { .. } => {
                     self.journaling.deferred.push_back(next);
                 }
                 _ => self.apply_now(next),
@@ -344,6 +345,14 @@ impl Engine {
         }
         if let Record::Ended { ids, .. } = &next.record {
             self.copies_gone(ids);
+        }
+        if let Record::Converted { ids } = &next.record {
+            for &id in ids {
+                self.poke_copy(id);
+            }
+        }
+        if let Record::Split { id, pieces } = &next.record {
+            self.copies_split(*id, pieces);
         }
         self.applied(next.barrier);
     }

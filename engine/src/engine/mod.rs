@@ -29,6 +29,7 @@ macro_rules! breaks {
 }
 
 mod barrier;
+mod changes;
 mod checkpointing;
 mod commands;
 mod copier;
@@ -37,6 +38,7 @@ mod destage;
 mod establish;
 mod examine;
 mod flush;
+mod freeze;
 mod host;
 mod journaling;
 mod moves;
@@ -54,6 +56,7 @@ pub use open::{OpenError, OpenOptions};
 use crate::admin::{Answer, Command, CommandId};
 use crate::io::{Completion, Object, Op};
 use crate::journal::Journal;
+use crate::policy::Policy;
 use crate::request::{Reply, Request, RequestError};
 use crate::slab::Slab;
 use crate::stage::Stage;
@@ -107,6 +110,9 @@ pub struct Engine {
     destager: destage::Destager,
     copier: copier::Copier,
     checkpointer: checkpointing::Checkpointer,
+    changes: changes::Changes,
+    freezes: freeze::Freezes,
+    policy: Policy,
 }
 
 /// What the engine keeps of a volume while it is open.
@@ -181,7 +187,8 @@ impl Engine {
         let journal = self.journaling.deadline_us();
         let destage = self.destage_deadline_us();
         let checkpoint = self.checkpointer.deadline_us();
-        [journal, destage, checkpoint].into_iter().flatten().min()
+        let thaw = self.freezes.deadline_us();
+        [journal, destage, checkpoint, thaw].into_iter().flatten().min()
     }
 
     /// Carries out what follows from everything taken so far; appends the operations to perform.
@@ -231,6 +238,7 @@ impl Engine {
     fn settle(&mut self) {
         loop {
             self.carry_out_opened();
+            self.step_freezes();
             self.step_commands();
             self.step_waiting_writes();
             self.step_destage();
@@ -268,8 +276,8 @@ impl Engine {
             Then::CopyRun(id, run) => self.copy_run_ended(id, run, result),
             Then::CopyCommit => self.copy_commit_step(result),
             Then::Checkpoint => self.checkpoint_step(result),
-            Then::Settled(id, run) => self.copy_settled(id, run),
-            Then::Ready(ids, targets) => self.copies_ready(&ids, &targets),
+            Then::Settled(id, t0, run) => self.copy_settled(id, t0, run),
+            Then::Ready(ids, t0, targets) => self.copies_ready(&ids, Some(t0), &targets),
             Then::Durable(ids) => self.copies_durable(&ids, result),
             Then::Recycle(position) => self.journal.release_before(position),
             Then::Punch(slots) => self.punch_slots(slots),

@@ -12,6 +12,7 @@ use super::checkpointing::{self, Checkpointer};
 use super::{Engine, Shutdown};
 use crate::io::{IoFailure, Object, Storage};
 use crate::journal::{self, CreateParameters, FrameContent, Presence, Recovered, ScannedFrame};
+use crate::policy::Policy;
 #[cfg(feature = "sim")]
 use crate::sim::mutation::{Mutation, NeverSynced};
 use crate::slab::Slab;
@@ -30,6 +31,8 @@ pub struct OpenOptions {
     pub journal_bytes: u64,
     /// Bytes of a journal segment of a new store.
     pub segment_bytes: u32,
+    /// Rules and limits that the store is served under.
+    pub policy: Policy,
     /// Random bytes, for the identity of a new store.
     pub entropy: [u8; 32],
     /// A rule that is broken on purpose.
@@ -43,6 +46,7 @@ impl Default for OpenOptions {
             create: true,
             journal_bytes: 1 << 30,
             segment_bytes: 16 << 20,
+            policy: Policy::default(),
             entropy: [0; 32],
             #[cfg(feature = "sim")]
             mutation: None,
@@ -126,6 +130,7 @@ impl Engine {
         {
             engine.mutation = options.mutation;
         }
+        engine.policy = options.policy;
         engine.take_credits_again();
         for (&id, relationship) in &engine.state.relationships {
             if relationship.pool.is_none() {
@@ -134,7 +139,7 @@ impl Engine {
         }
         engine.distrust_page_cache();
         let all: Vec<RelationshipId> = engine.state.relationships.keys().copied().collect();
-        engine.copies_ready(&all, &[]);
+        engine.copies_ready(&all, None, &[]);
         Ok(engine)
     }
 
@@ -173,6 +178,9 @@ impl Engine {
             destager: super::destage::Destager::default(),
             copier: super::copier::Copier::default(),
             checkpointer: Checkpointer::new(recovered.checkpoints, replay_from),
+            changes: super::changes::Changes::default(),
+            freezes: super::freeze::Freezes::default(),
+            policy: Policy::default(),
         }
     }
 
@@ -251,7 +259,7 @@ fn replay_frame(
             let record = Record::decode(bytes)
                 .map_err(|source| OpenError::Record { seq: frame.seq, source })?;
             for void in state.apply(frame.seq, &record).superseded {
-                stage.supersede(void.volume, void.range, void.before);
+                stage.supersede(&void);
             }
             return Ok(());
         }
@@ -265,6 +273,7 @@ fn replay_frame(
         Content::Journal(position) => position,
         Content::Zeroes => Position(0),
     };
+    state.note_change(volume, range, |_, _, _| {});
     let keep = state.volumes.get(&volume).map_or(frame.seq, |known| known.newest_t0);
     stage.insert(Frame { seq: frame.seq, volume, range, position, content }, keep);
     Ok(())

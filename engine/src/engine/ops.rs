@@ -8,6 +8,7 @@ use crate::journal::WriteTicket;
 use crate::lookup::Place;
 use crate::request::{ReplyData, RequestError};
 use crate::tickets::Ticket;
+use crate::units::{ByteRange, VolumeId};
 
 /// Longest piece that a transfer moves at once, in bytes.
 pub(super) const TRANSFER_BYTES_MAX: u64 = 1 << 20;
@@ -37,6 +38,14 @@ pub(super) enum Pending {
     Segment(u32),
     /// Anything else that a barrier waits for.
     Barrier(BarrierId),
+    /// Where a home holds data, for a transfer that keeps holes.
+    MapMove {
+        from: (VolumeId, u64),
+        to: (Object, u64),
+        bytes: u64,
+        barrier: BarrierId,
+        ticket: Ticket,
+    },
     /// Where a home holds data, for a block status.
     Map { read: usize, at: usize, home: u64 },
     /// Nobody waits (removal of what is no longer named).
@@ -115,6 +124,10 @@ impl Engine {
                 self.release(barrier, completion.result.map(drop).map_err(host_error));
             }
             Pending::Map { read, at, home } => self.status_part(read, at, home, completion.result),
+            Pending::MapMove { from, to, bytes, barrier, ticket } => {
+                self.move_data(from, to, bytes, barrier, completion.result);
+                self.tickets.give_back(ticket);
+            }
             Pending::Nobody => {}
         }
     }
@@ -151,6 +164,75 @@ impl Engine {
         let ticket = self.tickets.take();
         let action = Action::Read { offset, buffer: Buffer::zeroed(length) };
         self.emit(object, action, Pending::Moving { to, barrier, ticket });
+    }
+
+    /// Moves bytes from a place to a home, and leaves holes where the place is a home with holes.
+    pub(super) fn transfer_with_holes(
+        &mut self,
+        from: Place,
+        to: (Object, u64),
+        bytes: u64,
+        barrier: BarrierId,
+    ) {
+        if let Place::Home(volume, offset) = from {
+            self.hold(barrier);
+            let ticket = self.tickets.take();
+            let from = (volume, offset);
+            let map = Pending::MapMove { from, to, bytes, barrier, ticket };
+            self.emit(Object::Home(volume), Action::Map { offset, bytes }, map);
+        } else {
+            self.transfer_in_pieces(from, to, bytes, barrier);
+        }
+    }
+
+    fn transfer_in_pieces(
+        &mut self,
+        from: Place,
+        to: (Object, u64),
+        bytes: u64,
+        barrier: BarrierId,
+    ) {
+        let mut done = 0;
+        while done < bytes {
+            let part = (bytes - done).min(TRANSFER_BYTES_MAX);
+            self.transfer(from.advance(done), (to.0, to.1 + done), part, barrier);
+            done += part;
+        }
+    }
+
+    /// The second half: moves the data, releases the space of the holes.
+    fn move_data(
+        &mut self,
+        (volume, offset): (VolumeId, u64),
+        to: (Object, u64),
+        bytes: u64,
+        barrier: BarrierId,
+        result: Result<Outcome, IoFailure>,
+    ) {
+        let data = match result {
+            Ok(Outcome::Data(data)) => data,
+            // A copy that cannot read its source must not look like a full pool.
+            _ => {
+                self.release(barrier, Err(RequestError::Io));
+                return;
+            }
+        };
+        let mut at = offset;
+        let end = offset + bytes;
+        for range in data.into_iter().chain([ByteRange { start: end, end }]) {
+            let start = range.start.clamp(at, end);
+            let there = |from: u64| (to.0, to.1 + (from - offset));
+            if at < start {
+                self.transfer_in_pieces(Place::Zeroes, there(at), start - at, barrier);
+            }
+            let stop = range.end.clamp(start, end);
+            if start < stop {
+                let from = Place::Home(volume, start);
+                self.transfer_in_pieces(from, there(start), stop - start, barrier);
+            }
+            at = stop;
+        }
+        self.release(barrier, Ok(()));
     }
 
     /// Removes an object that nothing names any more.

@@ -1,13 +1,16 @@
 //! What administrators see: pools, volumes, relationships, the store. Nothing here changes anything.
 
+use std::collections::BTreeSet;
+
 use super::{Engine, VolumeInfo};
 use crate::admin::{
-    Command, CopyReport, CopySelector, CopyState, PoolReport, PoolStatus, Profile, Refusal, Report,
-    StoreReport, VolumeReport, VolumeStatus,
+    ChangesReport, Command, CopyReport, CopySelector, CopyState, DatasetExtentReport,
+    DatasetReport, PoolReport, PoolStatus, Refusal, RefusalKind, Report, StoreReport, TrackRun,
+    VolumeReport, VolumeStatus,
 };
 use crate::admission;
 use crate::limits;
-use crate::state::{Backing, Ended, Health, Pool, Relationship, Volume};
+use crate::state::{Backing, Ended, Health, Pool, Relationship, Scope, Volume};
 use crate::units::{BLOCK_BYTES, PoolId, RelationshipId, VolumeId};
 
 /// A pool fuller than this, in percent, is reported with a warning.
@@ -49,7 +52,7 @@ impl Engine {
             }
             Command::CopyList { volume } => Report::Copies(self.copies_of(volume.as_deref())?),
             Command::CopyShow(CopySelector::Id(id)) => {
-                let found = self.copy_reports(|known| known == *id);
+                let found = self.copy_reports(&[*id]);
                 if found.is_empty() {
                     self.selected(&CopySelector::Id(*id))?;
                 }
@@ -60,7 +63,15 @@ impl Engine {
             }
             Command::CopyShow(CopySelector::Source(name)) => {
                 let ids = self.selected(&CopySelector::Source(name.clone()))?;
-                Report::Copies(self.copy_reports(|id| ids.contains(&id)))
+                Report::Copies(self.copy_reports(&ids))
+            }
+            Command::DatasetList {} => Report::Datasets(self.dataset_reports(None)),
+            Command::DatasetShow { name } => {
+                self.dataset_known(name)?;
+                Report::Datasets(self.dataset_reports(Some(name)))
+            }
+            Command::CopyChanges { id, from_track } => {
+                Report::Changes(self.changes_report(*id, *from_track)?)
             }
             Command::StoreStatus {} => Report::Store(Box::new(self.store_report())),
             _ => return Ok(None),
@@ -105,17 +116,10 @@ impl Engine {
     }
 
     fn volume_report(&self, id: VolumeId, volume: &Volume) -> VolumeReport {
-        let related = |as_source: bool| {
-            let count = self.state.relationships.values().filter(|known| {
-                if as_source { known.pair.source == id } else { known.pair.target == id }
-            });
-            u32::try_from(count.count()).unwrap_or(u32::MAX)
-        };
-        let failed = self
-            .state
-            .relationships
-            .values()
-            .any(|known| known.pair.target == id && known.health != Health::Good)
+        let onto = volume.as_target.overlapping(0..volume.geometry.tracks).flat_map(|(_, ids)| ids);
+        let failed = onto
+            .filter_map(|id| self.state.relationships.get(id))
+            .any(|known| known.health != Health::Good)
             || volume
                 .pool()
                 .and_then(|pool| self.state.pools.get(&pool))
@@ -140,10 +144,10 @@ impl Engine {
             allocated_bytes,
             status: if failed { VolumeStatus::Failed } else { VolumeStatus::Online },
             connections: self.runtimes.get(&id).map_or(0, |runtime| runtime.connections),
-            source_relationships: related(true),
-            target_relationships: related(false),
-            relationships_max: limits::RELATIONSHIPS_PER_VOLUME,
-            frozen_seconds_left: None,
+            source_relationships: volume.as_source_count,
+            target_relationships: volume.as_target_count,
+            relationships_max: self.policy.relationships_per_volume(volume.geometry),
+            frozen_seconds_left: self.frozen_seconds_left(id),
         }
     }
 
@@ -164,20 +168,54 @@ impl Engine {
             .collect()
     }
 
-    /// Live relationships and remembered ones that `pick` picks.
-    pub(super) fn copy_reports(&self, pick: impl Fn(RelationshipId) -> bool) -> Vec<CopyReport> {
-        let ended = self.state.ended.iter().filter(|ended| pick(ended.relationship.pair.id));
-        ended
-            .map(ended_copy_report)
-            .chain(self.live_copy_reports(|known| pick(known.pair.id)))
-            .collect()
+    /// These relationships, live or remembered.
+    pub(super) fn copy_reports(&self, ids: &[RelationshipId]) -> Vec<CopyReport> {
+        let live = ids.iter().filter_map(|id| self.state.relationships.get(id));
+        let mut reports: Vec<CopyReport> = live.map(|known| self.live_copy_report(known)).collect();
+        if reports.len() < ids.len() {
+            let wanted: BTreeSet<RelationshipId> = ids.iter().copied().collect();
+            let ended = self.state.ended.iter();
+            let ended = ended.filter(|ended| wanted.contains(&ended.relationship.pair.id));
+            reports.extend(ended.map(ended_copy_report));
+        }
+        reports.sort_by_key(|report| report.id);
+        reports
+    }
+
+    /// Datasets: the one of that name, or all.
+    pub(super) fn dataset_reports(&self, name: Option<&str>) -> Vec<DatasetReport> {
+        let picked = |known: &String| name.is_none_or(|name| known == name);
+        let all = self.state.datasets.iter().filter(|(known, _)| picked(known));
+        all.map(|(name, extents)| DatasetReport {
+            name: name.clone(),
+            extents: extents
+                .iter()
+                .map(|extent| DatasetExtentReport {
+                    volume: self.state.volumes.get(&extent.volume).map(|known| known.name.clone()),
+                    first_track: extent.first,
+                    tracks: extent.tracks,
+                })
+                .collect(),
+            tracks: extents.iter().map(|extent| u64::from(extent.tracks)).sum(),
+        })
+        .collect()
+    }
+
+    /// Refuses the name of a dataset that does not exist.
+    pub(super) fn dataset_known(&self, name: &str) -> Result<(), Refusal> {
+        if self.state.datasets.contains_key(name) {
+            return Ok(());
+        }
+        let message = format!("dataset `{}` does not exist", name.escape_default());
+        let help = "`flashtrack dataset list` shows all datasets";
+        Err(admission::refuse_with_help(RefusalKind::NotFound, message, help))
     }
 
     /// The relationships onto a volume; when there are none, the last one that ended.
     fn newest_copies_onto(&self, name: &str) -> Result<Vec<CopyReport>, Refusal> {
         let ids = self.selected(&CopySelector::Target(name.to_owned()))?;
         if !ids.is_empty() {
-            return Ok(self.copy_reports(|id| ids.contains(&id)));
+            return Ok(self.copy_reports(&ids));
         }
         let last = self.state.ended.iter().rev().find(|ended| ended.target == name);
         Ok(last.map(ended_copy_report).into_iter().collect())
@@ -196,14 +234,31 @@ impl Engine {
         report(known, (name(known.pair.source), name(known.pair.target)), state, tracks_left)
     }
 
+    fn changes_report(&self, id: RelationshipId, from: u32) -> Result<ChangesReport, Refusal> {
+        let known = self.state.relationships.get(&id).ok_or_else(|| {
+            let message = format!("relationship {id} does not exist, or has ended");
+            admission::refuse(RefusalKind::NotFound, message)
+        })?;
+        let changed = known.changed();
+        let mut found = changed.set_runs(from..known.pair.tracks);
+        let runs = found
+            .by_ref()
+            .take(limits::CHANGE_RUNS_MAX)
+            .map(|run| TrackRun { first: run.start, count: run.end - run.start })
+            .collect();
+        let next_track = found.next().map(|run| run.start);
+        let recorded = known.is_incremental();
+        Ok(ChangesReport { id: id.0, moment: known.t0.0, recorded, runs, next_track })
+    }
+
     fn store_report(&self) -> StoreReport {
         let uuid = format!("{:032x}", u128::from_be_bytes(self.header.uuid.0));
         StoreReport {
             uuid,
             epoch: self.header.epoch,
-            profile: Profile::Xp7,
-            copy_tables_used: 0,
-            copy_tables: 0,
+            profile: self.policy.profile,
+            copy_tables_used: self.state.copy_tables,
+            copy_tables: self.policy.copy_tables,
             fail_stop: self.fail_stop.clone(),
             staged_bytes: self.stage.bytes(),
             staged_blocks: self.stage.versions(),
@@ -243,10 +298,10 @@ fn report(
         tracks: known.pair.tracks,
         mode: known.pair.mode,
         state,
-        incremental: false,
-        whole: false,
-        write_inhibited: false,
-        changed_tracks: 0,
+        incremental: known.is_incremental(),
+        whole: known.pair.scope == Scope::Volume,
+        write_inhibited: known.inhibits_target(),
+        changed_tracks: u32::try_from(known.changed_tracks()).unwrap_or(u32::MAX),
         space_efficient: known.pool.is_some(),
         tracks_left,
         established_at: known.established_at,

@@ -1,24 +1,33 @@
-//! Withdraw: relationships end by command.
+//! Withdraw: relationships end by command, or go on in part, or are copied first.
 //!
 //! 1. The targets' gates are shut; their requests end; the destage batch under way ends; copies onto the
 //!    targets end (rule O6).
-//! 2. One record ends all of them.
-//! 3. When it is applied, what only they needed is given back, the gates open, the command is answered.
+//! 2. Records end and divide them. What is only to be copied first needs no quiet: its record changes the mode.
+//! 3. When the last is applied, what only they needed is given back, the gates open, the command is answered.
 
 use super::Engine;
-use super::commands::{Active, Recorded, Work};
-use crate::admin::{CommandId, EndReason};
+use super::barrier::Then;
+use super::commands::{Active, Recorded, Step, Work};
+use crate::admin::{CommandId, CopyReport, EndReason, Report};
+use crate::admission::WithdrawPlan;
 use crate::state::Record;
 use crate::units::{RelationshipId, VolumeId};
 
+/// Bytes that an id takes in a record at most.
+const ID_BYTES: u64 = 5;
+
 impl Engine {
-    /// Step 1.
-    pub(super) fn begin_withdraw(&mut self, id: CommandId, ids: Vec<RelationshipId>) {
-        let targets = self.targets_of(&ids);
+    /// Step 1. Answers at once when nothing matches.
+    pub(super) fn begin_withdraw(&mut self, id: CommandId, plan: WithdrawPlan) -> Option<Report> {
+        if plan.is_empty() {
+            return Some(Report::Copies(Vec::new()));
+        }
+        let targets = self.targets_of(plan.disturbed());
         for &target in &targets {
             self.shut_gate(target);
         }
-        self.active = Some(Active { id, work: Work::Withdrawing(ids, targets) });
+        self.active = Some(Active { id, work: Work::Withdrawing(plan, targets) });
+        None
     }
 
     /// Step 2, when the targets are quiet. A copy that completes meanwhile ends by itself; the gates that
@@ -29,18 +38,36 @@ impl Engine {
     pub(super) fn try_withdraw(
         &mut self,
         id: CommandId,
-        ids: Vec<RelationshipId>,
+        plan: WithdrawPlan,
         targets: Vec<VolumeId>,
     ) {
-        if !self.is_quiet_for_withdraw(&ids, &targets) {
-            self.active = Some(Active { id, work: Work::Withdrawing(ids, targets) });
+        if !targets.is_empty() && !self.is_quiet_for_withdraw(&plan, &targets) {
+            self.active = Some(Active { id, work: Work::Withdrawing(plan, targets) });
             return;
         }
-        let record = Record::Ended { ids: ids.clone(), reason: EndReason::Withdrawn };
-        self.record_command(id, record, Recorded::Withdrawn(ids, targets));
+        let barrier = self.barrier(Then::Command(Step::Recorded));
+        let per_record = usize::try_from(self.journal.payload_max() / ID_BYTES / 2);
+        let per_record = per_record.unwrap_or(1).max(1);
+        for ids in plan.converted.chunks(per_record) {
+            self.hold(barrier);
+            self.append(Record::Converted { ids: ids.to_vec() }, Some(barrier));
+        }
+        for (split, pieces) in &plan.split {
+            let record = Record::Split { id: *split, pieces: pieces.clone() };
+            self.hold(barrier);
+            self.append(record, Some(barrier));
+        }
+        for ids in plan.ended.chunks(per_record) {
+            let record = Record::Ended { ids: ids.to_vec(), reason: EndReason::Withdrawn };
+            self.hold(barrier);
+            self.append(record, Some(barrier));
+        }
+        let work = Work::Recording(Recorded::Withdrawn(plan, targets));
+        self.active = Some(Active { id, work });
+        self.release(barrier, Ok(()));
     }
 
-    fn is_quiet_for_withdraw(&mut self, ids: &[RelationshipId], targets: &[VolumeId]) -> bool {
+    fn is_quiet_for_withdraw(&mut self, plan: &WithdrawPlan, targets: &[VolumeId]) -> bool {
         let in_flight = |volume: &VolumeId| {
             self.runtimes.get(volume).is_some_and(|runtime| runtime.in_flight > 0)
         };
@@ -51,10 +78,10 @@ impl Engine {
         if !self.destager.is_idle() || self.journaling.has_deferred() {
             return false;
         }
-        for &relationship in ids {
+        for relationship in plan.disturbed() {
             self.copier.stop(relationship);
         }
-        !ids.iter().any(|&relationship| self.copier.is_busy_with(relationship))
+        !plan.disturbed().any(|relationship| self.copier.is_busy_with(relationship))
     }
 
     /// Step 3: the targets are ordinary volumes again.
@@ -65,10 +92,17 @@ impl Engine {
         }
     }
 
-    fn targets_of(&self, ids: &[RelationshipId]) -> Vec<VolumeId> {
+    /// What became of each relationship that a withdraw meant.
+    pub(super) fn withdraw_reports(&self, plan: &WithdrawPlan) -> Vec<CopyReport> {
+        let pieces = plan.split.iter().flat_map(|(_, pieces)| pieces.iter().map(|piece| piece.id));
+        let ids: Vec<RelationshipId> =
+            plan.ended.iter().chain(&plan.converted).copied().chain(pieces).collect();
+        self.copy_reports(&ids)
+    }
+
+    fn targets_of(&self, ids: impl Iterator<Item = RelationshipId>) -> Vec<VolumeId> {
         let mut targets: Vec<VolumeId> = ids
-            .iter()
-            .filter_map(|id| self.state.relationships.get(id))
+            .filter_map(|id| self.state.relationships.get(&id))
             .map(|known| known.pair.target)
             .collect();
         targets.sort_unstable();

@@ -45,7 +45,7 @@ enum NewBytes {
 #[derive(Debug)]
 pub(super) struct WaitingWrite {
     pub(super) finish: Finish,
-    change: Change,
+    pub(super) change: Change,
 }
 
 /// A trim or zeroing too long to be staged at once; carried out in slices.
@@ -136,7 +136,12 @@ impl Engine {
         })
     }
 
-    fn change(&mut self, finish: Finish, mut change: Change) {
+    pub(super) fn change(&mut self, finish: Finish, mut change: Change) {
+        if self.freezes.is_frozen(change.volume) {
+            // A slice of a long request, begun before the freeze.
+            self.freezes.park(change.volume, WaitingWrite { finish, change });
+            return;
+        }
         if let Err(error) = self.may_write(&change) {
             self.finish(finish, Err(error));
             return;
@@ -181,8 +186,12 @@ impl Engine {
         let tracks = tracks_of(volume, change.range);
         let related = volume.as_target.overlapping(tracks).flat_map(|(_, ids)| ids);
         for id in related {
-            if self.state.relationships.get(id).is_some_and(|known| known.health != Health::Good) {
+            let Some(known) = self.state.relationships.get(id) else { continue };
+            if known.health != Health::Good {
                 return Err(RequestError::Failed);
+            }
+            if known.inhibits_target() {
+                return Err(RequestError::Inhibited);
             }
         }
         let pool_failed = volume
@@ -227,7 +236,10 @@ impl Engine {
                 tracks.clone().any(|track| relationship.target_reads_source(track))
             })
         };
-        if volume.as_target.overlapping(tracks).any(|(tracks, ids)| not_own(ids, tracks)) {
+        if volume.as_target.overlapping(tracks.clone()).any(|(tracks, ids)| not_own(ids, tracks)) {
+            return false;
+        }
+        if !self.changes_are_noted(volume, &tracks) {
             return false;
         }
         self.chains_of(id)
@@ -381,7 +393,9 @@ impl Engine {
     }
 
     fn stage_or_wait(&mut self, finish: Finish, change: Change) {
-        if self.waiting.is_empty() && self.journal.room() >= self.journal_need(&change) {
+        if self.freezes.is_frozen(change.volume) {
+            self.freezes.park(change.volume, WaitingWrite { finish, change });
+        } else if self.waiting.is_empty() && self.journal.room() >= self.journal_need(&change) {
             self.stage_change(finish, change);
         } else {
             self.stats.delayed_writes += 1;
@@ -401,6 +415,9 @@ impl Engine {
             };
             // What was true when it began to wait may not be true any more.
             match self.may_write(&write.change) {
+                Ok(()) if self.freezes.is_frozen(write.change.volume) => {
+                    self.freezes.park(write.change.volume, write);
+                }
                 Ok(()) => self.stage_change(write.finish, write.change),
                 Err(error) => self.finish(write.finish, Err(error)),
             }
@@ -458,6 +475,7 @@ impl Engine {
             let position = appended.payload.min(Position(appended.end.0 - 1));
             let frame =
                 Frame { seq: appended.seq, volume: change.volume, range, position, content };
+            self.note_change(change.volume, range, appended.end);
             let is_last = end == change.range.end;
             let last = if is_last { last.take() } else { None };
             self.journaling.unwritten.push_back(Unwritten { frame, end: appended.end, last });

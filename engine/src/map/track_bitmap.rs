@@ -131,6 +131,36 @@ impl TrackBitmap {
         })
     }
 
+    /// Adds the tracks of `other`.
+    pub fn unite(&mut self, other: &Self) {
+        self.tracks |= &other.tracks;
+    }
+
+    /// Number of tracks in this set or the other.
+    pub fn united_count(&self, other: &Self) -> u64 {
+        self.tracks.union_len(&other.tracks)
+    }
+
+    /// Takes the tracks of `other` away.
+    pub fn subtract(&mut self, other: &Self) {
+        self.tracks -= &other.tracks;
+    }
+
+    /// Keeps only tracks that `other` has too.
+    pub fn intersect(&mut self, other: &Self) {
+        self.tracks &= &other.tracks;
+    }
+
+    /// The tracks of `range`, counted from its start.
+    #[must_use]
+    pub fn part(&self, range: Range<u32>) -> Self {
+        let mut part = Self::default();
+        for run in self.set_runs(range.clone()) {
+            part.set(run.start - range.start..run.end - range.start);
+        }
+        part
+    }
+
     /// Stores runs as runs: gives memory back after many scattered changes.
     pub fn compact(&mut self) {
         self.tracks.optimize();

@@ -32,6 +32,12 @@ pub enum Mutation {
     TargetReadIgnoresInFlightWrites,
     /// O5: older versions in the target extents show through after an establish.
     EstablishKeepsOlderTargetVersions,
+    /// O5: versions of the target that a renewal makes void show through after it.
+    RenewalKeepsTargetVersions,
+    /// Z1: writes of a frozen volume pass.
+    FreezeLetsWritesPass,
+    /// R5: a write goes straight home although the note of its track is not durable.
+    DirectWriteBeforeChangeDurable,
     /// O6: what a withdraw frees is used before its record is durable.
     WithdrawFreesBeforeDurable,
     /// O7: the frame of a write that found no slot precedes the record of the failure.

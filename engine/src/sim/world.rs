@@ -211,6 +211,7 @@ impl World {
             create,
             entropy: [7; 32],
             mutation: config.mutation,
+            ..OpenOptions::default()
         }
     }
 

@@ -4,7 +4,8 @@
 //! reads in flight before it reuses a slot (rule O8), replay rebuilds the allocators instead.
 
 use super::{Backing, Ended, Health, Pool, Record, Relationship, State, Thin, Volume};
-use crate::admin::EndReason;
+use super::{Direction, NewRelationship, Piece, Renewal, Role};
+use crate::admin::{CopyMode, EndReason};
 use crate::limits;
 use crate::map::cover::CoverMap;
 use crate::map::slot_map::SlotMap;
@@ -24,15 +25,45 @@ pub struct Effects {
     pub superseded: Vec<Superseded>,
 }
 
-/// Staged versions of a range that are older than a moment are void (rule O5).
-#[derive(Clone, Copy, Debug)]
+/// Staged versions of a range that are void (rule O5).
+#[derive(Clone, Debug)]
 pub struct Superseded {
     /// The volume.
     pub volume: VolumeId,
     /// Which bytes.
     pub range: ByteRange,
-    /// Versions with a lower number.
+    /// Only those of some tracks of the range.
+    pub only: Option<OnlyTracks>,
+    /// Versions with a greater number than this.
+    pub after: Seq,
+    /// And a lower number than this.
     pub before: Seq,
+}
+
+/// Some tracks of a range of bytes.
+#[derive(Clone, Debug)]
+pub struct OnlyTracks {
+    /// Counted from the start of the range.
+    pub set: TrackBitmap,
+    /// True for the tracks in the set, false for the others.
+    pub in_set: bool,
+    /// Bytes of a track.
+    pub track_bytes: u64,
+}
+
+impl Superseded {
+    /// All versions of a range up to a moment.
+    pub fn all(volume: VolumeId, range: ByteRange, before: Seq) -> Self {
+        Self { volume, range, only: None, after: Seq(0), before }
+    }
+
+    /// True when it speaks of the track that holds this byte of the volume.
+    pub fn concerns(&self, byte: u64) -> bool {
+        self.only.as_ref().is_none_or(|only| {
+            let track = byte.saturating_sub(self.range.start) / only.track_bytes;
+            u32::try_from(track).is_ok_and(|track| only.set.contains(track) == only.in_set)
+        })
+    }
 }
 
 impl State {
@@ -63,14 +94,34 @@ impl State {
                     as_source: CoverMap::new(),
                     as_target: CoverMap::new(),
                     newest_t0: Seq(0),
+                    as_source_count: 0,
+                    as_target_count: 0,
+                    incremental: 0,
                 };
                 self.volumes.insert(*id, volume);
             }
             Record::VolumeDeleted { id } => self.volume_deleted(*id, seq, &mut effects),
-            Record::Established { at, relationships } => {
+            Record::Established { at, relationships, renewed } => {
                 for pair in relationships {
                     self.established(seq, *at, *pair, &mut effects);
                 }
+                for renewal in renewed {
+                    self.renewed(seq, *at, renewal, &mut effects);
+                }
+            }
+            Record::Converted { ids } => {
+                for id in ids {
+                    if let Some(relationship) = self.relationships.get_mut(id) {
+                        relationship.pair.mode = CopyMode::Copy;
+                    }
+                }
+            }
+            Record::Split { id, pieces } => self.split(*id, pieces),
+            Record::DatasetDefined { name, extents } => {
+                self.datasets.insert(name.clone(), extents.clone());
+            }
+            Record::DatasetDeleted { name } => {
+                self.datasets.remove(name);
             }
             Record::Ended { ids, reason } => {
                 for id in ids {
@@ -115,49 +166,141 @@ impl State {
         self.clear_thin(id, 0..u32::MAX, effects);
         if let Some(volume) = self.volumes.remove(&id) {
             let range = ByteRange { start: 0, end: volume.geometry.size_bytes() };
-            effects.superseded.push(Superseded { volume: id, range, before: seq });
+            effects.superseded.push(Superseded::all(id, range, seq));
         }
     }
 
-    fn established(
+    /// Notes that a host has changed a range: the frame that says so was appended, or is replayed (R5). Tells
+    /// each track that was not noted before.
+    pub fn note_change(
         &mut self,
-        t0: Seq,
-        at: u64,
-        pair: super::NewRelationship,
-        effects: &mut Effects,
+        id: VolumeId,
+        range: ByteRange,
+        mut newly: impl FnMut(RelationshipId, Role, u32),
     ) {
+        let Some(volume) = self.volumes.get(&id).filter(|volume| volume.incremental > 0) else {
+            return;
+        };
+        let blocks = range.blocks();
+        let per_track = volume.geometry.track_blocks();
+        let tracks = blocks.start / per_track..blocks.end.div_ceil(per_track);
+        for (role, cover) in [(Role::Source, &volume.as_source), (Role::Target, &volume.as_target)]
+        {
+            for (tracks, ids) in cover.overlapping(tracks.clone()) {
+                for &relationship in ids {
+                    let Some(known) = self.relationships.get_mut(&relationship) else { continue };
+                    if !known.is_incremental() {
+                        continue;
+                    }
+                    let (first, changed) = match role {
+                        Role::Source => (known.pair.source_track, &mut known.source_changed),
+                        Role::Target => (known.pair.target_track, &mut known.target_changed),
+                    };
+                    for track in tracks.start - first..tracks.end - first {
+                        if changed.set(track..track + 1) > 0 {
+                            newly(relationship, role, track);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Enters a relationship into the indexes of its volumes.
+    pub(super) fn link(&mut self, relationship: Relationship) {
+        let pair = relationship.pair;
+        if let Some(source) = self.volumes.get_mut(&pair.source) {
+            source.as_source.insert(relationship.source_extent(), pair.id);
+            source.newest_t0 = source.newest_t0.max(relationship.t0);
+            source.as_source_count += 1;
+            source.incremental += u32::from(relationship.is_incremental());
+        }
+        if let Some(target) = self.volumes.get_mut(&pair.target) {
+            target.as_target.insert(relationship.target_extent(), pair.id);
+            target.as_target_count += 1;
+            target.incremental += u32::from(relationship.is_incremental());
+        }
+        self.copy_tables += relationship.copy_tables();
+        self.relationships.insert(pair.id, relationship);
+    }
+
+    /// Takes a relationship out of the indexes of its volumes.
+    fn unlink(&mut self, id: RelationshipId) -> Option<Relationship> {
+        let relationship = self.relationships.remove(&id)?;
+        let pair = relationship.pair;
+        if let Some(source) = self.volumes.get_mut(&pair.source) {
+            source.as_source.remove(relationship.source_extent(), id);
+            source.as_source_count -= 1;
+            source.incremental -= u32::from(relationship.is_incremental());
+        }
+        if let Some(target) = self.volumes.get_mut(&pair.target) {
+            target.as_target.remove(relationship.target_extent(), id);
+            target.as_target_count -= 1;
+            target.incremental -= u32::from(relationship.is_incremental());
+        }
+        self.copy_tables -= relationship.copy_tables();
+        Some(relationship)
+    }
+
+    /// A new T0 of a full target's relationship (semantics 3.4). What a host wrote to the target of tracks
+    /// that are copied anew is void. On a new target also what was written to it since the last T0 on tracks that
+    /// were never copied: its home still has their image.
+    fn renewed(&mut self, t0: Seq, at: u64, renewal: &Renewal, effects: &mut Effects) {
+        let Some(mut relationship) = self.unlink(renewal.id) else {
+            return;
+        };
+        let last_t0 = relationship.t0;
+        let copied_before = relationship.renew(renewal, t0, at);
+        let target = relationship.pair.target;
+        if let Some(volume) = self.volumes.get(&target) {
+            let track_bytes = u64::from(volume.geometry.track_bytes());
+            let range = track_range(volume, relationship.target_extent());
+            let set = relationship.copied.clone();
+            let anew = OnlyTracks { set, in_set: false, track_bytes };
+            effects
+                .superseded
+                .push(Superseded { only: Some(anew), ..Superseded::all(target, range, t0) });
+            if renewal.direction == Direction::Reversed {
+                let never = OnlyTracks { set: copied_before, in_set: false, track_bytes };
+                effects.superseded.push(Superseded {
+                    only: Some(never),
+                    after: last_t0,
+                    ..Superseded::all(target, range, t0)
+                });
+            }
+        }
+        self.link(relationship);
+    }
+
+    fn split(&mut self, id: RelationshipId, pieces: &[Piece]) {
+        let Some(relationship) = self.unlink(id) else {
+            return;
+        };
+        for piece in pieces {
+            self.next_relationship = self.next_relationship.max(piece.id.0 + 1);
+            self.link(relationship.piece(piece));
+        }
+    }
+
+    fn established(&mut self, t0: Seq, at: u64, pair: NewRelationship, effects: &mut Effects) {
         self.next_relationship = self.next_relationship.max(pair.id.0 + 1);
         let Some(target) = self.volumes.get(&pair.target) else {
             return;
         };
         let pool = target.pool();
-        let track_bytes = u64::from(target.geometry.track_bytes());
         let relationship = Relationship::new(pair, t0, at, pool);
         let extent = relationship.target_extent();
-        effects.superseded.push(Superseded {
-            volume: pair.target,
-            range: ByteRange {
-                start: u64::from(extent.start) * track_bytes,
-                end: u64::from(extent.end) * track_bytes,
-            },
-            before: t0,
-        });
-        self.clear_thin(pair.target, extent.clone(), effects);
+        let range = track_range(target, extent.clone());
+        effects.superseded.push(Superseded::all(pair.target, range, t0));
+        self.clear_thin(pair.target, extent, effects);
         if let Some(pool) = pool.and_then(|id| self.pools.get_mut(&id)) {
             pool.chains.entry(pair.source).or_default().open(t0);
         }
-        if let Some(source) = self.volumes.get_mut(&pair.source) {
-            source.as_source.insert(relationship.source_extent(), pair.id);
-            source.newest_t0 = t0;
-        }
-        if let Some(target) = self.volumes.get_mut(&pair.target) {
-            target.as_target.insert(extent, pair.id);
-        }
-        self.relationships.insert(pair.id, relationship);
+        self.link(relationship);
     }
 
     fn ended(&mut self, id: RelationshipId, reason: EndReason, seq: Seq, effects: &mut Effects) {
-        let Some(mut relationship) = self.relationships.remove(&id) else {
+        let Some(mut relationship) = self.unlink(id) else {
             return;
         };
         let pair = relationship.pair;
@@ -165,15 +308,11 @@ impl State {
         if relationship.health != Health::Failed {
             self.close_interval(&relationship, effects);
         }
-        if let Some(source) = self.volumes.get_mut(&pair.source) {
-            source.as_source.remove(relationship.source_extent(), pair.id);
-        }
-        if let Some(target) = self.volumes.get_mut(&pair.target) {
-            target.as_target.remove(relationship.target_extent(), pair.id);
-        }
         self.drop_thin_image(&relationship, seq, effects);
         relationship.copied = TrackBitmap::default();
         relationship.lingering = TrackBitmap::default();
+        relationship.source_changed = TrackBitmap::default();
+        relationship.target_changed = TrackBitmap::default();
         let name = |volume: VolumeId| {
             self.volumes.get(&volume).map(|volume| volume.name.clone()).unwrap_or_default()
         };
@@ -224,12 +363,8 @@ impl State {
         let extent = relationship.target_extent();
         self.clear_thin(target, extent.clone(), effects);
         if let Some(volume) = self.volumes.get(&target) {
-            let track_bytes = u64::from(volume.geometry.track_bytes());
-            let range = ByteRange {
-                start: u64::from(extent.start) * track_bytes,
-                end: u64::from(extent.end) * track_bytes,
-            };
-            effects.superseded.push(Superseded { volume: target, range, before: seq });
+            let range = track_range(volume, extent);
+            effects.superseded.push(Superseded::all(target, range, seq));
         }
     }
 
@@ -342,5 +477,14 @@ impl State {
             }
         }
         pair.tracks - own_tracks
+    }
+}
+
+/// The bytes of some tracks.
+fn track_range(volume: &Volume, tracks: std::ops::Range<u32>) -> ByteRange {
+    let track_bytes = u64::from(volume.geometry.track_bytes());
+    ByteRange {
+        start: u64::from(tracks.start) * track_bytes,
+        end: u64::from(tracks.end) * track_bytes,
     }
 }

@@ -13,9 +13,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-pub use apply::Effects;
-pub use record::{NewRelationship, Record, RecordError};
-pub use relationship::{Health, Relationship};
+pub use apply::{Effects, Superseded};
+pub use record::{
+    Direction, NamedExtent, NewRelationship, Piece, Record, RecordError, Recording, Renewal,
+    RenewedTracks, Scope, TargetWrites,
+};
+pub use relationship::{Health, Relationship, Role, copy_tables};
 
 use crate::admin::EndReason;
 use crate::geometry::Geometry;
@@ -45,6 +48,11 @@ pub struct State {
     pub ended: VecDeque<Ended>,
     /// All frames up to this one are home.
     pub released: Seq,
+    /// Extents that have a name.
+    pub datasets: BTreeMap<String, Vec<NamedExtent>>,
+    /// Copy tables that the live relationships take.
+    #[serde(skip)]
+    pub copy_tables: u64,
 }
 
 /// A relationship that has ended, and why.
@@ -104,6 +112,15 @@ pub struct Volume {
     /// Greatest T0 of the relationships with this source.
     #[serde(skip)]
     pub newest_t0: Seq,
+    /// Relationships with this source.
+    #[serde(skip)]
+    pub as_source_count: u32,
+    /// Relationships with this target.
+    #[serde(skip)]
+    pub as_target_count: u32,
+    /// How many of them record changes.
+    #[serde(skip)]
+    pub incremental: u32,
 }
 
 /// Where a volume's data is kept.
@@ -185,7 +202,7 @@ impl State {
     /// # Errors
     /// Something is named that does not exist, or lies outside its volume.
     pub fn rebuild_indexes(&mut self) -> Result<(), StateError> {
-        for (&id, relationship) in &self.relationships {
+        for (id, relationship) in std::mem::take(&mut self.relationships) {
             let pair = relationship.pair;
             for (volume, extent) in [
                 (pair.source, relationship.source_extent()),
@@ -199,13 +216,7 @@ impl State {
                     return Err(StateError::Extent(id));
                 }
             }
-            if let Some(source) = self.volumes.get_mut(&pair.source) {
-                source.as_source.insert(relationship.source_extent(), id);
-                source.newest_t0 = source.newest_t0.max(relationship.t0);
-            }
-            if let Some(target) = self.volumes.get_mut(&pair.target) {
-                target.as_target.insert(relationship.target_extent(), id);
-            }
+            self.link(relationship);
         }
         Ok(())
     }
@@ -260,6 +271,11 @@ impl Volume {
     /// True when no relationship touches the volume.
     pub fn is_simplex(&self) -> bool {
         self.as_source.is_empty() && self.as_target.is_empty()
+    }
+
+    /// Relationships of the volume, in both roles together.
+    pub fn relationships(&self) -> u32 {
+        self.as_source_count + self.as_target_count
     }
 
     /// Pool of a thin volume.

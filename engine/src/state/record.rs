@@ -46,12 +46,26 @@ pub enum Record {
         /// Its id.
         id: VolumeId,
     },
-    /// Relationships were established; the record's number is the T0 of all of them.
+    /// Relationships were established or renewed; the record's number is the T0 of all of them.
     Established {
         /// Seconds since 1970.
         at: u64,
-        /// All of them.
+        /// New ones.
         relationships: Vec<NewRelationship>,
+        /// Those that were there already and get a new T0.
+        renewed: Vec<Renewal>,
+    },
+    /// NOCOPY relationships have become COPY ones.
+    Converted {
+        /// Which.
+        ids: Vec<RelationshipId>,
+    },
+    /// A part of a relationship was withdrawn or is to end by itself: what goes on does so under new ids, as of the same T0.
+    Split {
+        /// Which.
+        id: RelationshipId,
+        /// What goes on.
+        pieces: Vec<Piece>,
     },
     /// Relationships have ended.
     Ended {
@@ -102,6 +116,18 @@ pub enum Record {
         /// The last of them.
         through: Seq,
     },
+    /// Extents were given a name.
+    DatasetDefined {
+        /// The name.
+        name: String,
+        /// The extents.
+        extents: Vec<NamedExtent>,
+    },
+    /// A dataset's name is forgotten.
+    DatasetDeleted {
+        /// The name.
+        name: String,
+    },
 }
 
 /// One relationship of an `Established` record.
@@ -121,6 +147,98 @@ pub struct NewRelationship {
     pub tracks: u32,
     /// COPY or NOCOPY.
     pub mode: CopyMode,
+    /// Whether volumes were copied or extents.
+    pub scope: Scope,
+    /// Whether changes are recorded.
+    pub recording: Recording,
+    /// Whether hosts may write to the target.
+    pub target_writes: TargetWrites,
+}
+
+/// What an establish was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// Whole volumes.
+    Volume,
+    /// Extents.
+    Extent,
+}
+
+/// Whether changes on both sides are recorded (semantics 3.4). A relationship that records them stays when it is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recording {
+    /// No.
+    Off,
+    /// Yes: it is incremental.
+    On,
+}
+
+/// Whether hosts may write to the target while the relationship lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TargetWrites {
+    /// Yes.
+    Allowed,
+    /// No.
+    Inhibited,
+}
+
+/// A new T0 of a relationship.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// Which.
+    pub id: RelationshipId,
+    /// Whether source and target change their roles.
+    pub direction: Direction,
+    /// What is copied.
+    pub tracks: RenewedTracks,
+    /// COPY or NOCOPY from now on.
+    pub mode: CopyMode,
+    /// Whether changes are recorded from now on.
+    pub recording: Recording,
+    /// Whether hosts may write to the target from now on.
+    pub target_writes: TargetWrites,
+}
+
+/// Whether source and target change their roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Direction {
+    /// They stay.
+    Same,
+    /// They change.
+    Reversed,
+}
+
+/// Which tracks a renewal copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RenewedTracks {
+    /// Those that were changed on either side since the last T0; in the same direction also those not copied yet.
+    Changed,
+    /// Those that were copied (a fast reverse restore without recorded changes).
+    Copied,
+}
+
+/// A part of a relationship that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Its id from now on.
+    pub id: RelationshipId,
+    /// Its first track, counted from the start of the old extent.
+    pub first: u32,
+    /// Number of tracks.
+    pub tracks: u32,
+    /// COPY or NOCOPY from now on.
+    pub mode: CopyMode,
+}
+
+/// An extent of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedExtent {
+    /// The volume; it may be gone.
+    pub volume: VolumeId,
+    /// First track.
+    pub first: u32,
+    /// Number of tracks.
+    pub tracks: u32,
 }
 
 /// Bytes that are no record.

@@ -6,11 +6,18 @@
 //! - R3 A track enters `copied` only when its `Copied` record is durable (rule O2).
 //! - R4 A track in `lingering` is copied, but reads through the source may still be in flight: writes
 //!   of the source do not go straight home yet.
+//! - R5 While changes are recorded, every track that a host has changed since T0 is in `source_changed` or
+//!   `target_changed`, after any crash too: a staged write tells its tracks by its frame, and one
+//!   goes straight home only when they are in the set durably. The sets may hold more.
 
 use serde::{Deserialize, Serialize};
 
+use crate::admin::CopyMode;
+use crate::limits;
 use crate::map::track_bitmap::TrackBitmap;
-use crate::state::record::NewRelationship;
+use crate::state::record::{
+    Direction, NewRelationship, Piece, Recording, Renewal, RenewedTracks, TargetWrites,
+};
 use crate::units::{PoolId, Seq};
 
 /// A relationship as the engine keeps it.
@@ -28,6 +35,10 @@ pub struct Relationship {
     pub health: Health,
     /// Copied tracks, counted from the extent's start.
     pub copied: TrackBitmap,
+    /// Tracks that the source's host has changed since T0, if that is recorded (R5).
+    pub source_changed: TrackBitmap,
+    /// The same of the target's host.
+    pub target_changed: TrackBitmap,
     /// See R4. Empty after a restart.
     #[serde(skip)]
     pub lingering: TrackBitmap,
@@ -35,6 +46,15 @@ pub struct Relationship {
     /// synced before may be in the system's memory still.
     #[serde(skip)]
     pub durable: bool,
+}
+
+/// The part that a volume plays in a relationship.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It is copied.
+    Source,
+    /// It holds the copy.
+    Target,
 }
 
 /// Whether a relationship's image can be served.
@@ -58,6 +78,8 @@ impl Relationship {
             pool,
             health: Health::Good,
             copied: TrackBitmap::default(),
+            source_changed: TrackBitmap::default(),
+            target_changed: TrackBitmap::default(),
             lingering: TrackBitmap::default(),
             durable: false,
         }
@@ -93,9 +115,104 @@ impl Relationship {
             && (!self.copied.contains(at) || self.lingering.contains(at))
     }
 
+    /// Copy tables that it takes: of bitmaps with one bit for each track (semantics 3.3).
+    pub fn copy_tables(&self) -> u64 {
+        copy_tables(self.pair.tracks, self.pair.recording)
+    }
+
+    /// True when changes are recorded.
+    pub fn is_incremental(&self) -> bool {
+        self.pair.recording == Recording::On
+    }
+
+    /// True when hosts cannot write to the target.
+    pub fn inhibits_target(&self) -> bool {
+        self.pair.target_writes == TargetWrites::Inhibited
+    }
+
+    /// Tracks that have changed on either side since T0, if that is recorded.
+    pub fn changed(&self) -> TrackBitmap {
+        let mut changed = self.source_changed.clone();
+        changed.unite(&self.target_changed);
+        changed
+    }
+
+    /// How many tracks have changed on either side since T0, if that is recorded.
+    pub fn changed_tracks(&self) -> u64 {
+        self.source_changed.united_count(&self.target_changed)
+    }
+
+    /// Takes the relationship to a new T0 (semantics 3.4); gives what was copied before. The indexes of the
+    /// volumes are the caller's.
+    pub fn renew(&mut self, renewal: &Renewal, t0: Seq, at: u64) -> TrackBitmap {
+        let changed = self.changed();
+        let before = std::mem::take(&mut self.copied);
+        self.copied = match renewal.direction {
+            Direction::Same => {
+                let mut copied = before.clone();
+                copied.subtract(&changed);
+                copied
+            }
+            Direction::Reversed => {
+                // What was never copied was never overwritten on the new target: it holds its image.
+                let mut again = before.clone();
+                if renewal.tracks == RenewedTracks::Changed {
+                    again.intersect(&changed);
+                }
+                let mut copied = TrackBitmap::default();
+                copied.set(0..self.pair.tracks);
+                copied.subtract(&again);
+                copied
+            }
+        };
+        self.copied.compact();
+        if renewal.direction == Direction::Reversed {
+            std::mem::swap(&mut self.pair.source, &mut self.pair.target);
+            std::mem::swap(&mut self.pair.source_track, &mut self.pair.target_track);
+        }
+        self.pair.mode = renewal.mode;
+        self.pair.recording = renewal.recording;
+        self.pair.target_writes = renewal.target_writes;
+        self.source_changed = TrackBitmap::default();
+        self.target_changed = TrackBitmap::default();
+        self.lingering = TrackBitmap::default();
+        self.durable = false;
+        self.t0 = t0;
+        self.established_at = at;
+        before
+    }
+
+    /// The part of the relationship that goes on under an id of its own.
+    pub fn piece(&self, piece: &Piece) -> Self {
+        let mut part = self.clone();
+        part.pair.id = piece.id;
+        part.pair.source_track += piece.first;
+        part.pair.target_track += piece.first;
+        part.pair.tracks = piece.tracks;
+        part.pair.mode = piece.mode;
+        part.copied = self.copied.part(piece.first..piece.first + piece.tracks);
+        part.lingering = self.lingering.part(piece.first..piece.first + piece.tracks);
+        part
+    }
+
+    /// True when it ends by itself once every track is copied.
+    pub fn ends_when_copied(&self, on_demand_too: bool) -> bool {
+        let by_mode = self.pair.mode == CopyMode::Copy || on_demand_too;
+        by_mode && !self.is_incremental() && self.pool.is_none()
+    }
+
     /// Tracks of a full target that are not copied.
     pub fn tracks_left(&self) -> u32 {
         let copied = u32::try_from(self.copied.count()).unwrap_or(u32::MAX);
         self.pair.tracks.saturating_sub(copied)
+    }
+}
+
+/// Copy tables that a relationship of so many tracks takes; recording changes takes two more sets of them.
+pub fn copy_tables(tracks: u32, recording: Recording) -> u64 {
+    let one = u64::from(tracks.div_ceil(limits::TRACKS_PER_COPY_TABLE));
+    match recording {
+        Recording::Off => one,
+        Recording::On => 3 * one,
     }
 }

@@ -131,6 +131,7 @@ fn status_of(kind: RefusalKind) -> StatusCode {
         | RefusalKind::SourceRelated
         | RefusalKind::TooManyCopies
         | RefusalKind::VolumeRelationships
+        | RefusalKind::SecondIncremental
         | RefusalKind::Online
         | RefusalKind::Incomplete
         | RefusalKind::Direction

@@ -91,6 +91,8 @@ engine_counters! {
     "staged_writes" x 1 => "flashtrack_staged_writes_total": "Host writes that went into the journal first.";
     "staged_write_bytes" x 1 => "flashtrack_staged_write_bytes_total": "Bytes of host writes that went into the journal first.";
     "delayed_writes" x 1 => "flashtrack_delayed_writes_total": "Host writes that waited for room in the journal.";
+    "held_writes" x 1 => "flashtrack_held_writes_total": "Host writes that were held by a freeze.";
+    "freezes_expired" x 1 => "flashtrack_freezes_expired_total": "Freezes that ended by their timer or a shutdown, not by a thaw.";
     "first_writes" x 1 => "flashtrack_first_writes_total": "Blocks of sources written for the first time since a copy was taken of them.";
     "preserved_blocks" x BLOCK_BYTES => "flashtrack_preserved_bytes_total": "Bytes of sources preserved in pools for thin targets.";
     "owned_blocks" x BLOCK_BYTES => "flashtrack_owned_bytes_total": "Bytes of thin volumes that became their own by writes.";

@@ -63,7 +63,7 @@ impl Observation {
             Report::Pools(pools) => self.pools = pools,
             Report::Volumes(volumes) => self.volumes = volumes,
             Report::Copies(copies) => self.copies = copies,
-            Report::Done | Report::Datasets(_) | Report::Thawed(_) => {}
+            Report::Done | Report::Changes(_) | Report::Datasets(_) | Report::Thawed(_) => {}
         }
     }
 }

@@ -112,6 +112,8 @@ pub const REPLY_FLAG_DONE: u16 = 1;
 pub const REPLY_TYPE_NONE: u16 = 0;
 /// Chunk: bytes of a read.
 pub const REPLY_TYPE_OFFSET_DATA: u16 = 1;
+/// Chunk: a run of zeroes of a read. Not sent by this server, but by others.
+pub const REPLY_TYPE_OFFSET_HOLE: u16 = 2;
 /// Chunk: extents of one metadata context.
 pub const REPLY_TYPE_BLOCK_STATUS: u16 = 5;
 /// Chunk: an error with its text.

@@ -6,11 +6,13 @@ use super::request::Refusal;
 
 /// The error values of the document that this server sends.
 ///
-/// Not sent: `EPERM` (no export is read-only), `ENOMEM` (the document: not if at all possible),
+/// Not sent: `ENOMEM` (the document: not if at all possible),
 /// `ENOTSUP` (only for `FAST_ZERO`, which is not offered).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum ErrorValue {
+    /// The export takes no writes at this time: the target of a copy that inhibits them.
+    Permission = 1,
     /// Input/output error.
     Io = 5,
     /// The request is wrong.
@@ -39,6 +41,7 @@ impl From<RequestError> for ErrorValue {
             | RequestError::Io
             | RequestError::Failed
             | RequestError::FailStop => Self::Io,
+            RequestError::Inhibited => Self::Permission,
             RequestError::Shutdown => Self::Shutdown,
         }
     }

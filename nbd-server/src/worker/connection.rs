@@ -13,13 +13,12 @@ use flashtrack_engine::io::Buffer;
 
 use crate::session::{Phase, Session};
 
-/// Bytes of the buffer that small messages are received into.
+/// Bytes of the buffer that messages are received into: more than what a Unix socket holds by default,
+/// so that one receive takes all there is. Asking for less between long payloads, so that more of the
+/// next one can go straight to its place, costs more in wake-ups and calls than it saves in copying.
 pub(super) const RECEIVE_BYTES: usize = 256 << 10;
 /// A payload that still misses this much is received straight into its request's buffer.
 pub(super) const PAYLOAD_DIRECT_MIN: usize = 16 << 10;
-/// How much is received at once while long payloads come one after the other: enough for the next
-/// header, so that most of the next payload can go straight to its place.
-pub(super) const RECEIVE_BETWEEN_PAYLOADS: usize = 4 << 10;
 
 /// What is being received.
 #[derive(Debug)]
@@ -53,8 +52,6 @@ pub(super) struct Connection {
     pub(super) receiving: Receiving,
     /// Where messages are received; none while it is in the ring.
     pub(super) buffer: Option<Buffer>,
-    /// Bytes to be asked for by the next receive of messages.
-    pub(super) receive_bytes: usize,
     pub(super) is_sending: bool,
     /// What is sent next; kept for its memory.
     pub(super) outgoing: VecDeque<Buffer>,
@@ -79,7 +76,6 @@ impl Connection {
             stage: Stage::Serving(Box::new(session)),
             receiving: Receiving::Idle,
             buffer: Some(Buffer::zeroed(RECEIVE_BYTES)),
-            receive_bytes: RECEIVE_BYTES,
             is_sending: false,
             outgoing: VecDeque::new(),
             in_flight: 0,

@@ -8,9 +8,7 @@ use flashtrack_engine::io::Buffer;
 use flashtrack_engine::request::{ReplyData, RequestError};
 use flashtrack_engine::units::VolumeId;
 
-use super::connection::{
-    Connection, PAYLOAD_DIRECT_MIN, RECEIVE_BETWEEN_PAYLOADS, RECEIVE_BYTES, Receiving, Stage,
-};
+use super::connection::{Connection, PAYLOAD_DIRECT_MIN, Receiving, Stage};
 use super::machine::Machine;
 use super::mailbox::Socket;
 use super::socket;
@@ -126,13 +124,11 @@ impl<M: Machine> Worker<M> {
             (Stage::Serving(session), Receiving::Messages) => {
                 let exports = MachineExports(&self.machine);
                 session.receive(&buffer[..bytes], &exports, &mut self.session_events);
-                connection.receive_bytes = RECEIVE_BYTES;
                 connection.buffer = Some(buffer);
             }
             (Stage::Serving(session), Receiving::Payload { filled }) => {
                 let payload = Payload { buffer, filled: filled + bytes };
                 session.return_payload(payload, &mut self.session_events);
-                connection.receive_bytes = RECEIVE_BETWEEN_PAYLOADS;
             }
             (Stage::Lingering, Receiving::Messages) => connection.buffer = Some(buffer),
             (Stage::Lingering | Stage::Ended, _) => {}
@@ -279,9 +275,9 @@ impl<M: Machine> Worker<M> {
         if !matches!(connection.receiving, Receiving::Idle) {
             return;
         }
-        let bytes_max = match &mut connection.stage {
+        match &mut connection.stage {
             Stage::Ended => return,
-            Stage::Lingering => RECEIVE_BYTES,
+            Stage::Lingering => {}
             Stage::Serving(session) => {
                 if !session.wants_input() {
                     return;
@@ -291,16 +287,15 @@ impl<M: Machine> Worker<M> {
                 {
                     connection.receiving = Receiving::Payload { filled };
                     let all = filled..buffer.len();
-                    self.ring.receive(place as u64, &connection.socket, buffer, all);
+                    self.ring.receive_all(place as u64, &connection.socket, buffer, all);
                     return;
                 }
-                connection.receive_bytes
             }
-        };
+        }
         let buffer =
             connection.buffer.take().expect("the buffer is here while nothing is received");
         connection.receiving = Receiving::Messages;
-        self.ring.receive(place as u64, &connection.socket, buffer, 0..bytes_max);
+        self.ring.receive(place as u64, &connection.socket, buffer);
     }
 
     /// Ends connections whose handshake, or whose end, takes too long.

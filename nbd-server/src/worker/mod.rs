@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use flashtrack_engine::io::local::{Access, LocalRing, LocalStorage, OpenStoreError, RingError};
+use flashtrack_engine::policy::Policy;
 use flashtrack_engine::units::Moment;
 use flashtrack_engine::{Engine, OpenError, OpenOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -39,6 +40,8 @@ pub use stats::{KindStats, LATENCY_BOUNDS_US, RequestKind, SyncKind, VolumeStats
 pub struct WorkerOptions {
     /// Size of the journal in bytes, when the store is made.
     pub journal_bytes: u64,
+    /// Rules and limits that the store is served under.
+    pub policy: Policy,
     /// Connections whose handshake is finished; more are refused.
     pub connections_max: usize,
     /// Connections whose handshake is not finished; the oldest makes room for a new one, so that
@@ -56,6 +59,7 @@ impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
             journal_bytes: 1 << 30,
+            policy: Policy::default(),
             connections_max: 1024,
             handshakes_max: 256,
             handshake_time: Duration::from_secs(10),
@@ -133,9 +137,10 @@ pub fn start(store: &Path, options: WorkerOptions) -> Result<WorkerHandle, Start
     let mut entropy = [0; 32];
     rustix::rand::getrandom(&mut entropy, GetRandomFlags::empty())
         .map_err(|error| StartError::Entropy(error.into()))?;
-    let journal_bytes = options.journal_bytes;
+    let (journal_bytes, policy) = (options.journal_bytes, options.policy);
     launch(store, options, move |storage, now| {
-        let open = OpenOptions { create: true, journal_bytes, entropy, ..OpenOptions::default() };
+        let open =
+            OpenOptions { create: true, journal_bytes, policy, entropy, ..OpenOptions::default() };
         Ok(Engine::open(storage, &open, now)?)
     })
 }

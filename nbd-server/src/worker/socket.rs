@@ -18,10 +18,18 @@ const KEEPALIVE_COUNT: u32 = 6;
 /// the middle of a reply keeps its connection for a quarter of an hour.
 const UNACKNOWLEDGED_TIME: Duration = Duration::from_mins(1);
 
+/// Send buffer of a Unix socket in bytes, as far as `net.core.wmem_max` allows. The default holds one
+/// reply of 128 KiB and a half; with room for a few, long reads were an eighth faster. TCP sizes its
+/// buffers by itself.
+const UNIX_SEND_BYTES: usize = 512 << 10;
+
 /// Makes the socket fit for the ring, and finds out by itself when the peer is gone.
 pub(super) fn prepare(socket: Socket) -> io::Result<OwnedFd> {
     let socket: OwnedFd = match socket {
-        Socket::Unix(stream) => stream.into(),
+        Socket::Unix(stream) => {
+            sockopt::set_socket_send_buffer_size(&stream, UNIX_SEND_BYTES)?;
+            stream.into()
+        }
         Socket::Tcp(stream) => {
             // Without delay from the start: a reply held back costs the client up to 40 ms.
             stream.set_nodelay(true)?;
@@ -41,7 +49,20 @@ pub(super) fn prepare(socket: Socket) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
+
+    #[test]
+    fn a_unix_connection_has_room_for_more_than_a_long_reply() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let before = sockopt::socket_send_buffer_size(&ours).unwrap();
+
+        let socket = prepare(Socket::Unix(ours)).unwrap();
+
+        let after = sockopt::socket_send_buffer_size(&socket).unwrap();
+        assert!(after > before, "{after} bytes after {before}");
+    }
 
     #[test]
     fn a_tcp_connection_sends_at_once_and_notices_a_vanished_peer() {

@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use flashtrack_engine::OpenOptions;
 use flashtrack_engine::admin::{Answer, Command, Report, VolumeSpec};
 use flashtrack_engine::geometry::VolumeType;
+use flashtrack_engine::policy::Policy;
 use flashtrack_engine::sim::disk::{Pace, SimDisk};
 use flashtrack_engine::sim::mutation::Mutation;
 use flashtrack_engine::sim::prng::Prng;
@@ -159,6 +160,7 @@ impl World {
         let options = OpenOptions {
             create: true,
             journal_bytes: u64::from(segment_bytes) * 10,
+            policy: Policy::default(),
             segment_bytes,
             entropy: [7; 32],
             mutation: config.mutation,

@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(deck.steps[0].name.as_deref(), Some("INSTIMG"));
         let copy = "COPY FULL INDYNAM(SORCEV) OUTDYNAM(TRGVOL) COPYVOLID";
         assert_eq!(printed(&deck.steps[0]), [copy]);
-        assert_eq!(deck.stray, []);
+        assert!(deck.stray.is_empty(), "{:?}", deck.stray);
     }
 
     #[test]

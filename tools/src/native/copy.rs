@@ -2,78 +2,151 @@
 
 use comfy_table::Table;
 use flashtrack_engine::admin::{
-    Command, CopyMode, CopyReport, CopySelector, CopyState, EndReason, EstablishSpec, PairSpec,
-    Report,
+    Command, CopyMode, CopyReport, CopyState, EndReason, EstablishAction, EstablishSpec, Freeze,
+    Incremental, OnlineTarget, PairSpec, Report, WithdrawSpec,
 };
 use flashtrack_engine::units::RelationshipId;
 
 use super::wait;
-use crate::cli::{CopyEstablish, CopyVerb, CopyWithdraw};
+use crate::cli::{CopyAgain, CopyEstablish, CopyFastReverse, CopyPairs, CopyVerb, CopyWithdraw};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Mood, Output, percent, state, table, time};
 
 /// Carries out one verb.
 pub(crate) async fn run(verb: CopyVerb, client: &Client, output: Output) -> Result<(), Failure> {
-    match verb {
-        CopyVerb::Establish(options) => {
-            let copies = copies(client, &establish(options)).await?;
-            output.list(&copies, listing)
+    let command = match verb {
+        CopyVerb::Establish(options) => Command::CopyEstablish(establish(options)),
+        CopyVerb::Refresh(options) => {
+            Command::CopyEstablish(again(options, EstablishAction::Refresh))
         }
-        CopyVerb::List { volume } => {
-            let copies = copies(client, &Command::CopyList { volume }).await?;
-            output.list(&copies, listing)
+        CopyVerb::Reverse(options) => {
+            Command::CopyEstablish(again(options, EstablishAction::Reverse))
         }
+        CopyVerb::FastReverse(options) => Command::CopyEstablish(fast_reverse(options)),
+        CopyVerb::List { volume } => Command::CopyList { volume },
         CopyVerb::Wait(options) => {
             let ended = wait::run(options, client).await?;
-            output.list(&ended, listing)
+            return output.list(&ended, listing);
         }
-        CopyVerb::Withdraw(options) => withdraw(options, client, output).await,
-    }
+        CopyVerb::Convert { source } => {
+            let command = Command::CopyConvert { source };
+            return any_of(client, &command, output, "nothing to convert").await;
+        }
+        CopyVerb::Withdraw(options) => {
+            let command = Command::CopyWithdraw(withdraw(options));
+            return any_of(client, &command, output, "nothing to withdraw").await;
+        }
+    };
+    let copies = copies(client, &command).await?;
+    output.list(&copies, listing)
 }
 
 /// The relationships that the server reports for `command`.
-pub(super) async fn copies(client: &Client, command: &Command) -> Result<Vec<CopyReport>, Failure> {
+pub(crate) async fn copies(client: &Client, command: &Command) -> Result<Vec<CopyReport>, Failure> {
     match client.command(command).await? {
         Report::Copies(copies) => Ok(copies),
         _ => Err(client.unexpected()),
     }
 }
 
-fn establish(options: CopyEstablish) -> Command {
-    Command::CopyEstablish(EstablishSpec {
-        pairs: vec![PairSpec {
-            source: options.source,
-            target: options.target,
-            extents: options.extents,
-        }],
-        mode: if options.nocopy { CopyMode::Nocopy } else { CopyMode::Copy },
-        space_efficient: options.space_efficient,
-        ..EstablishSpec::default()
-    })
-}
-
-async fn withdraw(options: CopyWithdraw, client: &Client, output: Output) -> Result<(), Failure> {
-    let selector = match (options.id, options.source, options.target) {
-        (Some(id), _, _) => CopySelector::Id(RelationshipId(id)),
-        (_, Some(source), _) => CopySelector::Source(source),
-        (_, _, Some(target)) => CopySelector::Target(target),
-        (None, None, None) => {
-            return Err(Failure::Usage("name a relationship, a source or a target".to_owned()));
-        }
-    };
-    let copies = match client.command(&Command::CopyWithdraw(selector.into())).await? {
+/// Carries out a command that may find nothing to do, which is no failure; `nothing` says so.
+async fn any_of(
+    client: &Client,
+    command: &Command,
+    output: Output,
+    nothing: &str,
+) -> Result<(), Failure> {
+    let copies = match client.command(command).await? {
         Report::Copies(copies) => copies,
         Report::Done => Vec::new(),
         _ => return Err(client.unexpected()),
     };
     if copies.is_empty() && output == Output::Text {
-        return output.done("nothing to withdraw");
+        return output.done(nothing);
     }
     output.list(&copies, listing)
 }
 
-fn listing(copies: &[CopyReport]) -> Table {
+fn establish(options: CopyEstablish) -> EstablishSpec {
+    let mut pairs = pairs(options.pairs);
+    if let Some(first) = pairs.first_mut() {
+        first.extents = options.extents;
+    }
+    let recording = options.recording;
+    EstablishSpec {
+        pairs,
+        mode: copy_mode(options.new.nocopy),
+        space_efficient: options.new.space_efficient,
+        incremental: match (recording.incremental, recording.target_writable) {
+            (false, _) => Incremental::No,
+            (true, false) => Incremental::Yes,
+            (true, true) => Incremental::TargetWritable,
+        },
+        action: EstablishAction::Establish,
+        freeze: freeze(options.moment.freeze),
+        online_target: if options.moment.refuse_online {
+            OnlineTarget::Refused
+        } else {
+            OnlineTarget::Allowed
+        },
+    }
+}
+
+/// A refresh or reversal of incremental pairs. They go on to be incremental unless it is the last one.
+fn again(options: CopyAgain, action: EstablishAction) -> EstablishSpec {
+    EstablishSpec {
+        pairs: pairs(options.pairs),
+        mode: copy_mode(options.nocopy),
+        incremental: match (options.last, options.target_writable) {
+            (true, _) => Incremental::Last,
+            (false, true) => Incremental::TargetWritable,
+            (false, false) => Incremental::Yes,
+        },
+        action,
+        ..EstablishSpec::default()
+    }
+}
+
+fn fast_reverse(options: CopyFastReverse) -> EstablishSpec {
+    EstablishSpec {
+        pairs: pairs(options.pairs),
+        mode: copy_mode(options.nocopy),
+        incremental: match (options.last, options.incremental) {
+            (true, _) => Incremental::Last,
+            (false, true) => Incremental::Yes,
+            (false, false) => Incremental::No,
+        },
+        action: EstablishAction::FastReverse,
+        ..EstablishSpec::default()
+    }
+}
+
+fn pairs(named: CopyPairs) -> Vec<PairSpec> {
+    let whole = |source, target| PairSpec { source, target, extents: Vec::new() };
+    let more = named.more.into_iter().map(|pair| whole(pair.source, pair.target));
+    std::iter::once(whole(named.source, named.target)).chain(more).collect()
+}
+
+pub(super) fn copy_mode(nocopy: bool) -> CopyMode {
+    if nocopy { CopyMode::Nocopy } else { CopyMode::Copy }
+}
+
+pub(super) fn freeze(wanted: bool) -> Freeze {
+    if wanted { Freeze::HoldWrites } else { Freeze::No }
+}
+
+fn withdraw(options: CopyWithdraw) -> WithdrawSpec {
+    WithdrawSpec {
+        id: options.id.map(RelationshipId),
+        source: options.source,
+        target: options.target,
+        extents: options.extents,
+        ddsw: options.ddsw,
+    }
+}
+
+pub(super) fn listing(copies: &[CopyReport]) -> Table {
     let mut listing = table(&[
         ">ID",
         "SOURCE",
@@ -82,6 +155,8 @@ fn listing(copies: &[CopyReport]) -> Table {
         ">TARGET TRACK",
         ">TRACKS",
         "MODE",
+        "INCREMENTAL",
+        ">CHANGED",
         ">LEFT",
         ">COPIED %",
         "DURABLE",
@@ -98,6 +173,8 @@ fn listing(copies: &[CopyReport]) -> Table {
             copy.target_track.into(),
             copy.tracks.into(),
             mode(copy.mode).into(),
+            recording(copy).into(),
+            changed(copy).into(),
             copy.tracks_left.into(),
             percent(done.into(), copy.tracks.into()).into(),
             if copy.durable { "yes" } else { "not yet" }.into(),
@@ -113,6 +190,19 @@ fn mode(mode: CopyMode) -> &'static str {
         CopyMode::Copy => "copy",
         CopyMode::Nocopy => "nocopy",
     }
+}
+
+fn recording(copy: &CopyReport) -> &'static str {
+    match (copy.incremental, copy.write_inhibited) {
+        (false, _) => "-",
+        (true, false) => "yes",
+        (true, true) => "yes, target read-only",
+    }
+}
+
+/// What a refresh would copy; unknown where nothing is recorded.
+fn changed(copy: &CopyReport) -> String {
+    if copy.incremental { copy.changed_tracks.to_string() } else { "-".to_owned() }
 }
 
 fn how_it_stands(copy: &CopyReport) -> comfy_table::Cell {

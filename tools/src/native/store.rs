@@ -28,6 +28,8 @@ fn shown(store: &StoreReport) -> String {
     let mut rows = vec![
         ("uuid", store.uuid.clone()),
         ("epoch", store.epoch.to_string()),
+        ("profile", store.profile.name().to_owned()),
+        ("copy tables", format!("{} used of {}", store.copy_tables_used, store.copy_tables)),
         (
             "writes",
             match &store.fail_stop {

@@ -79,6 +79,7 @@ fn listing(volumes: &[VolumeReport]) -> Table {
         "POOL",
         ">SOURCE OF",
         ">TARGET OF",
+        ">MAX",
         ">CONNECTIONS",
         "STATUS",
     ]);
@@ -92,17 +93,21 @@ fn listing(volumes: &[VolumeReport]) -> Table {
             volume.pool.as_deref().unwrap_or("-").into(),
             volume.source_relationships.into(),
             volume.target_relationships.into(),
+            volume.relationships_max.into(),
             volume.connections.into(),
-            status(volume.status),
+            status(volume),
         ]);
     }
     listing
 }
 
-fn status(status: VolumeStatus) -> comfy_table::Cell {
-    match status {
-        VolumeStatus::Online => state("online", Mood::Good),
-        VolumeStatus::Failed => state("failed", Mood::Bad),
+fn status(volume: &VolumeReport) -> comfy_table::Cell {
+    match (volume.status, volume.frozen_seconds_left) {
+        (VolumeStatus::Failed, _) => state("failed", Mood::Bad),
+        (VolumeStatus::Online, None) => state("online", Mood::Good),
+        (VolumeStatus::Online, Some(seconds)) => {
+            state(&format!("online, frozen for {seconds} s more"), Mood::Warning)
+        }
     }
 }
 
@@ -112,7 +117,7 @@ fn shown(volume: &VolumeReport) -> String {
         ("id", volume.id.to_string()),
         ("device", volume.device.clone()),
         ("type", volume.volume_type.to_string()),
-        ("status", status(volume.status).content()),
+        ("status", status(volume).content()),
         ("size", exact_size(volume.size_bytes)),
         ("tracks", format!("{} of {} bytes", volume.tracks, volume.track_bytes)),
         ("pool", volume.pool.clone().unwrap_or_else(|| "none: a full volume".to_owned())),
@@ -120,5 +125,6 @@ fn shown(volume: &VolumeReport) -> String {
         ("connections", volume.connections.to_string()),
         ("source of", volume.source_relationships.to_string()),
         ("target of", volume.target_relationships.to_string()),
+        ("relationships", format!("at most {}", volume.relationships_max)),
     ])
 }

@@ -1,4 +1,4 @@
-//! `copy wait`: asks again and again until every relationship waited for has ended.
+//! `copy wait`: asks again and again until every relationship waited for has ended, or is complete.
 //!
 //! By target it waits for those that live when it starts; when none does, the last establish onto that
 //! target decides, so that waiting for a copy that was quicker than the command succeeds.
@@ -47,7 +47,7 @@ pub(super) async fn run(options: CopyWait, client: &Client) -> Result<Vec<CopyRe
         tokio::time::sleep(pause.min(left)).await;
         pause = (pause * 2).min(POLL_LAST);
         for copy in &mut waited_for {
-            if !has_ended(copy) {
+            if !is_complete_or_ended(copy) {
                 *copy = ask(client, copy.id).await?;
             }
         }
@@ -89,8 +89,10 @@ enum Verdict {
     SomeLeft,
 }
 
-fn has_ended(copy: &CopyReport) -> bool {
-    copy.ended.is_some() || copy.state == CopyState::Complete
+/// An incremental relationship stays when it is complete, until the next refresh.
+fn is_complete_or_ended(copy: &CopyReport) -> bool {
+    let complete = copy.state == CopyState::Complete || copy.incremental && copy.tracks_left == 0;
+    copy.ended.is_some() || complete
 }
 
 /// Fails as soon as one of them cannot complete any more.
@@ -120,12 +122,17 @@ fn judge(copies: &[CopyReport]) -> Result<Verdict, Failure> {
             advice,
         });
     }
-    Ok(if copies.iter().all(has_ended) { Verdict::AllComplete } else { Verdict::SomeLeft })
+    Ok(if copies.iter().all(is_complete_or_ended) {
+        Verdict::AllComplete
+    } else {
+        Verdict::SomeLeft
+    })
 }
 
 /// Without a background copy a relationship hardly ever ends by itself.
 fn refuse_endless(copies: &[CopyReport]) -> Result<(), Failure> {
-    let endless = copies.iter().find(|copy| copy.mode == CopyMode::Nocopy && !has_ended(copy));
+    let endless =
+        copies.iter().find(|copy| copy.mode == CopyMode::Nocopy && !is_complete_or_ended(copy));
     match endless {
         None => Ok(()),
         Some(copy) => Err(Failure::NotCompleted {
@@ -195,5 +202,18 @@ mod tests {
         assert_eq!(judge(&[completed(), copy(2, None)]).expect("goes on"), Verdict::SomeLeft);
         assert!(judge(&[copy(1, None), copy(2, Some(EndReason::Withdrawn))]).is_err());
         assert!(judge(&[completed(), failed]).is_err());
+    }
+
+    #[test]
+    fn an_incremental_one_is_complete_although_it_stays() {
+        let mut complete = copy(1, None);
+        complete.incremental = true;
+        assert_eq!(judge(&[complete.clone()]).expect("goes on"), Verdict::SomeLeft);
+
+        complete.tracks_left = 0;
+        assert_eq!(judge(&[complete.clone()]).expect("complete"), Verdict::AllComplete);
+
+        complete.mode = CopyMode::Nocopy;
+        assert!(refuse_endless(&[complete]).is_ok());
     }
 }

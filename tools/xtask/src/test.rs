@@ -19,6 +19,8 @@ use crate::tidy;
 /// Seeds that gate a change, and how many a quick look takes.
 const SEEDS: u32 = 2000;
 const SEEDS_QUICK: u32 = 50;
+/// Seeds of the server in the simulator.
+const SERVER_SEEDS: u32 = 1000;
 /// How often the server is killed under load.
 const KILLS: u32 = 16;
 
@@ -49,6 +51,7 @@ const QUICK: &[Step] = &[Step { name: "simulator", action: |tally| simulator(SEE
 const FULL: &[Step] = &[
     Step { name: "monitoring", action: |_| monitoring::run() },
     Step { name: "simulator", action: |tally| simulator(SEEDS, tally) },
+    Step { name: "server simulator", action: server_simulator },
     Step { name: "kill -9", action: kills },
     Step { name: "kernel run", action: |_| demo::run(&demo::Options::default()) },
 ];
@@ -148,6 +151,20 @@ fn simulator(seeds: u32, tally: &mut Tally) -> Outcome {
     command.args(["test", "--release", "--package=flashtrack-engine", "--features=sim"]);
     command.args(["--test=simulation"]).env("FLASHTRACK_SIM_SEEDS", seeds.to_string());
     counted(&mut command, tally)
+}
+
+fn server_simulator(tally: &mut Tally) -> Outcome {
+    println!("{SERVER_SEEDS} fixed seeds (FLASHTRACK_SIM_SEEDS={SERVER_SEEDS})");
+    let mut command = Command::new("cargo");
+    // The same profile, packages and features as in `tests`: nothing is built anew.
+    command.args([
+        "test",
+        "--workspace",
+        "--all-features",
+        "--test=simulated_server",
+        "every_promise",
+    ]);
+    counted(command.env("FLASHTRACK_SIM_SEEDS", SERVER_SEEDS.to_string()), tally)
 }
 
 fn kills(tally: &mut Tally) -> Outcome {

@@ -16,7 +16,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
 use crate::io::{CreateSpace, Object};
 use crate::units::{PoolId, VolumeId};
@@ -50,6 +50,23 @@ pub enum OpenStoreError {
     System {
         /// The store.
         path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The system refused a file of the store: it cannot be opened, or what was written to it cannot
+    /// be brought to the disk.
+    #[error(
+        "cannot open store {}: {action} its file {file} failed: {source}; the kernel's log tells of \
+         a failing disk; mend that, then open the store again",
+        path.display()
+    )]
+    File {
+        /// The store.
+        path: PathBuf,
+        /// The file, relative to the store.
+        file: String,
         /// What was tried.
         action: &'static str,
         /// The system's error.
@@ -101,6 +118,36 @@ impl Directory {
             }
         }
         Ok(Self { path: path.to_owned(), access, lock })
+    }
+
+    /// Has the page cache forget every object, so that what is read from now on is what the disk has.
+    ///
+    /// Pages that a failed sync left behind are clean although they never reached the disk (rule
+    /// O9); a process that begins anew must not take them for it. Dirty pages, which a killed process
+    /// leaves, cannot be dropped, so they are brought to the disk before, but not by one who only looks.
+    pub(super) fn forget_cached(&self) -> Result<(), OpenStoreError> {
+        let path = || self.path.clone();
+        let action = "listing its files";
+        let objects = self.list();
+        let objects =
+            objects.map_err(|source| OpenStoreError::System { path: path(), action, source })?;
+        for object in objects {
+            self.forget_cached_of(object).map_err(|(action, source)| {
+                let file = file_name(object);
+                OpenStoreError::File { path: path(), file, action, source }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The same for one object; an error tells what was tried.
+    fn forget_cached_of(&self, object: Object) -> Result<(), (&'static str, io::Error)> {
+        let file = self.open_file(object).map_err(|error| ("opening", error))?;
+        if self.access == Access::ReadWrite {
+            file.sync_data().map_err(|error| ("syncing", error))?;
+        }
+        fadvise(&file, 0, None, Advice::DontNeed)
+            .map_err(|error| ("dropping the page cache of", error.into()))
     }
 
     /// Opens the file of an object that exists.

@@ -55,6 +55,16 @@ pub(super) struct Receive {
     pub(super) socket: Rc<OwnedFd>,
     pub(super) buffer: Buffer,
     pub(super) space: Range<usize>,
+    pub(super) enough: Enough,
+}
+
+/// How much has to arrive before a receive ends, unless the stream ends before.
+#[derive(Clone, Copy)]
+pub(super) enum Enough {
+    /// At least one byte.
+    Some,
+    /// All there is space for.
+    All,
 }
 
 /// A send of all parts, one after the other.
@@ -107,7 +117,12 @@ impl InFlight {
             Self::Receive(receive) => {
                 let free = &mut receive.buffer[receive.space.clone()];
                 let socket = Fd(receive.socket.as_raw_fd());
-                opcode::Recv::new(socket, free.as_mut_ptr(), count(free.len())).build()
+                let flags = match receive.enough {
+                    Enough::Some => 0,
+                    // The kernel continues by itself: no turn of the loop for each piece.
+                    Enough::All => libc::MSG_WAITALL,
+                };
+                opcode::Recv::new(socket, free.as_mut_ptr(), count(free.len())).flags(flags).build()
             }
             Self::Send(send) => send.submission(),
             Self::Wake(eventfd, counter) => {

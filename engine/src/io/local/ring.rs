@@ -22,7 +22,7 @@ use rustix::fs::{SeekFrom, seek};
 
 use super::failure;
 use super::helper::{Finished, Helper, Task};
-use super::in_flight::{FileStep, FileWork, InFlight, Next, Receive, Sending};
+use super::in_flight::{Enough, FileStep, FileWork, InFlight, Next, Receive, Sending};
 use super::inline_writes::{self, InlineWrites};
 use super::storage::LocalStorage;
 use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome};
@@ -194,11 +194,24 @@ impl LocalRing {
         self.push(InFlight::File(FileWork { id, file, step }));
     }
 
-    /// Receives at least one byte, and at most what fits, into the bytes `space` of `buffer`.
+    /// Receives what there is, at least one byte and at most what fits, into `buffer`.
+    pub fn receive(&mut self, token: u64, socket: &Rc<OwnedFd>, buffer: Buffer) {
+        let (socket, space) = (Rc::clone(socket), 0..buffer.len());
+        self.push(InFlight::Receive(Receive {
+            token,
+            socket,
+            buffer,
+            space,
+            enough: Enough::Some,
+        }));
+    }
+
+    /// Receives into the bytes `space` of `buffer` until all of them have arrived; fewer come only
+    /// when the stream ends or fails, and perhaps when a signal arrives.
     ///
     /// # Panics
     /// When the buffer has no such bytes.
-    pub fn receive(
+    pub fn receive_all(
         &mut self,
         token: u64,
         socket: &Rc<OwnedFd>,
@@ -206,7 +219,7 @@ impl LocalRing {
         space: Range<usize>,
     ) {
         let socket = Rc::clone(socket);
-        self.push(InFlight::Receive(Receive { token, socket, buffer, space }));
+        self.push(InFlight::Receive(Receive { token, socket, buffer, space, enough: Enough::All }));
     }
 
     /// Bytes that an object takes of its file system; 0 when there is none of that name.

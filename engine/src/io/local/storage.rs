@@ -20,12 +20,14 @@ pub struct LocalStorage {
 }
 
 impl LocalStorage {
-    /// Locks the directory `path`; see `Access` for what is made of it.
+    /// Locks the directory `path`; see `Access` for what is made of it. What is read from then on is
+    /// what the disk has, whatever the page cache kept of an earlier process.
     ///
     /// # Errors
-    /// It is in use by another process, or the system refuses.
+    /// It is in use by another process, the system refuses, or a file cannot be synced.
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenStoreError> {
         let directory = Arc::new(Directory::open(path, access)?);
+        directory.forget_cached()?;
         Ok(Self { directory, files: BTreeMap::new() })
     }
 

@@ -1,11 +1,14 @@
 //! The local store on a real file system: its directory, its ring, and that both do the same.
 
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{IoSliceMut, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tempfile::TempDir;
 
 use super::directory::file_name;
@@ -149,6 +152,75 @@ fn looking_at_a_store_writes_nothing() {
 
     assert!(looking.write(HOME, 0, b"x").is_err());
     looking.read(HOME, 0, &mut [0; 16]).unwrap();
+}
+
+/// Whether the page cache holds the byte at `offset`. Looking may make it do so a little later.
+fn is_cached(file: &File, offset: u64) -> bool {
+    let mut byte = [0];
+    let result = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
+    match result {
+        Ok(count) => count == 1,
+        Err(Errno::AGAIN) => false,
+        Err(other) => panic!("reading what is cached: {other}"),
+    }
+}
+
+/// Whether the file system of this directory has a cache that can be dropped; one in memory has none.
+fn has_a_cache(dir: &TempDir) -> bool {
+    let path = dir.path().join("probe");
+    std::fs::write(&path, "x").unwrap();
+    let file = File::open(&path).unwrap();
+    file.sync_data().unwrap();
+    assert!(is_cached(&file, 0));
+    fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    !is_cached(&file, 0)
+}
+
+#[test]
+fn an_opened_store_reads_what_the_disk_has_and_not_what_the_page_cache_kept() {
+    let objects = [Object::Checkpoint(1), Object::Segment(3), HOME, Object::Pool(PoolId(2))];
+    let dir = temporary();
+    if !has_a_cache(&dir) {
+        println!("{} is in memory: nothing can be seen here", dir.path().display());
+        return;
+    }
+    for access in [Access::ReadWrite, Access::ReadOnly] {
+        let mut before = storage(&dir);
+        for object in objects {
+            if before.length(object).unwrap().is_none() {
+                before.create(object, MIB as u64, CreateSpace::Sparse).unwrap();
+            }
+            before.write(object, 8192, b"content").unwrap();
+            // One who only looks leaves dirty pages alone.
+            if access == Access::ReadOnly {
+                before.sync(object).unwrap();
+            }
+        }
+        drop(before);
+        let file = |object| File::open(dir.path().join(file_name(object))).unwrap();
+        assert!(objects.iter().all(|object| is_cached(&file(*object), 8192)));
+
+        let mut after = LocalStorage::open(dir.path(), access).unwrap();
+
+        for object in objects {
+            assert!(!is_cached(&file(object), 8192), "{object:?} {access:?}");
+            let mut content = [0; 7];
+            after.read(object, 8192, &mut content).unwrap();
+            assert_eq!(content, *b"content");
+        }
+    }
+}
+
+#[test]
+fn a_store_with_a_file_that_cannot_be_used_is_refused_naming_it() {
+    let dir = temporary();
+    drop(storage(&dir));
+    let file = file_name(HOME);
+    std::fs::create_dir(dir.path().join(&file)).unwrap();
+
+    let refused = LocalStorage::open(dir.path(), Access::ReadWrite).unwrap_err();
+
+    assert!(refused.to_string().contains(&format!("opening its file {file} failed")), "{refused}");
 }
 
 #[test]
@@ -354,25 +426,50 @@ fn a_long_send_arrives_whole_and_in_order_through_a_short_pipe() {
 }
 
 #[test]
-fn a_receive_fills_the_buffer_from_the_place_asked_for_and_tells_the_end() {
+fn a_receive_gives_what_there_is_and_tells_the_end() {
     let dir = temporary();
     let mut ring = ring(&dir);
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let socket = Rc::new(OwnedFd::from(ours));
 
-    ring.receive(9, &socket, Buffer::from(&b"ab......"[..]), 2..6);
+    ring.receive(9, &socket, Buffer::from(&b"........"[..]));
     ring.enter(Wait::No).unwrap();
-    theirs.write_all(b"cd").unwrap();
+    theirs.write_all(b"ab").unwrap();
 
     let buffer = match events(&mut ring, 1).pop() {
         Some(Event::Received { token: 9, buffer, result: Ok(2) }) => buffer,
         other => panic!("{other:?}"),
     };
-    assert_eq!(*buffer, *b"abcd....");
+    assert_eq!(*buffer, *b"ab......");
     drop(theirs);
-    ring.receive(9, &socket, buffer, 0..8);
+    ring.receive(9, &socket, buffer);
     let end = events(&mut ring, 1).pop();
     assert!(matches!(end, Some(Event::Received { result: Ok(0), .. })), "{end:?}");
+}
+
+#[test]
+fn a_receive_of_all_fills_its_space_and_nothing_else_however_the_bytes_arrive() {
+    let dir = temporary();
+    let mut ring = ring(&dir);
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let socket = Rc::new(OwnedFd::from(ours));
+
+    ring.receive_all(9, &socket, Buffer::from(&b"ab......"[..]), 2..6);
+    for piece in [&b"c"[..], b"d", b"efgh"] {
+        theirs.write_all(piece).unwrap();
+        ring.enter(Wait::AtMost(std::time::Duration::from_millis(1))).unwrap();
+    }
+
+    let buffer = match events(&mut ring, 1).pop() {
+        Some(Event::Received { token: 9, buffer, result: Ok(4) }) => buffer,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(*buffer, *b"abcdef..");
+    theirs.write_all(b"i").unwrap();
+    drop(theirs);
+    ring.receive_all(9, &socket, buffer, 0..8);
+    let end = events(&mut ring, 1).pop();
+    assert!(matches!(end, Some(Event::Received { result: Ok(3), .. })), "{end:?}");
 }
 
 #[test]
@@ -380,7 +477,7 @@ fn a_ring_is_dropped_safely_while_a_receive_is_in_flight() {
     let dir = temporary();
     let mut ring = ring(&dir);
     let (ours, mut theirs) = UnixStream::pair().unwrap();
-    ring.receive(1, &Rc::new(OwnedFd::from(ours)), Buffer::zeroed(16), 0..16);
+    ring.receive(1, &Rc::new(OwnedFd::from(ours)), Buffer::zeroed(16));
     ring.enter(Wait::No).unwrap();
 
     drop(ring);
@@ -393,7 +490,7 @@ fn a_ring_is_dropped_safely_while_a_receive_is_in_flight() {
 fn the_waker_ends_a_wait_from_another_thread_each_time() {
     let dir = temporary();
     let mut ring = ring(&dir);
-    let waker = std::fs::File::from(ring.waker().unwrap());
+    let waker = File::from(ring.waker().unwrap());
     for _ in 0..3 {
         let mut waker = waker.try_clone().unwrap();
         let thread = std::thread::spawn(move || waker.write_all(&1_u64.to_ne_bytes()).unwrap());

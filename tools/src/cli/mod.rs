@@ -3,20 +3,27 @@
 //! Only text that means nothing is refused here (exit code 2); whether a number, a name or a pairing
 //! is allowed is the server's decision, so that there is one text and one exit code for it.
 
-use std::path::PathBuf;
-use std::time::Duration;
+mod copy;
+mod dataset;
+mod dump;
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
-use flashtrack_engine::admin::ExtentSpec;
 use flashtrack_engine::geometry::VolumeType;
 
-use crate::values::{byte_size, device_number, duration, extent};
+pub(crate) use self::copy::{
+    CopyAgain, CopyEstablish, CopyFastReverse, CopyPairs, CopyVerb, CopyWait, CopyWithdraw,
+};
+pub(crate) use self::dataset::{DatasetCopy, DatasetVerb};
+pub(crate) use self::dump::{Dump, Restore};
+use crate::values::{byte_size, control_unit, device_number};
 
 /// Where packages put the control socket of `flashtrackd`.
 pub(crate) const CONTROL_DEFAULT: &str = "/run/flashtrack/control.sock";
 
-/// Administer a Flashtrack server: pools, volumes and point-in-time copies.
+/// Administer a Flashtrack server: pools, volumes, point-in-time copies and datasets.
 #[derive(Debug, Parser)]
 #[command(name = "flashtrack", version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "\
@@ -53,6 +60,50 @@ pub(crate) enum Noun {
     /// Copies: point-in-time relationships between volumes.
     #[command(subcommand)]
     Copy(CopyVerb),
+    /// Datasets: tracks of one volume or several that are copied together.
+    #[command(subcommand)]
+    Dataset(DatasetVerb),
+    /// Write a volume's image into a file or a stream, while the volume is used.
+    #[command(after_help = "\
+Holes and zeroes cost nothing, data is compressed, everything has checksums. A copy's target keeps
+one image while it is dumped, so dump that and not the volume in use. An interrupted dump stays
+in FILE, where --resume goes on with it as long as the relationship is the same.
+
+With --since a dump has only the tracks that may differ from an earlier one, which is needed to
+restore it. The earlier one is of the target of an incremental copy that has not been refreshed
+since; the volume is that target, or another copy of the same source.
+
+Examples:
+  flashtrack dump snap /backup/data.ftd --withdraw
+  flashtrack dump snap - | ssh backup 'cat > data.ftd'
+  flashtrack dump snap2 /backup/tuesday.ftd --since /backup/monday.ftd")]
+    Dump(Dump),
+    /// Overwrite a volume with a dump, after verifying all of it.
+    #[command(after_help = "\
+What comes through a pipe is kept in a temporary file (in TMPDIR) until it is verified. A volume
+that is larger than the dumped one reads as zeroes behind it.
+
+Examples:
+  flashtrack restore /backup/data.ftd data
+  flashtrack restore /backup/tuesday.ftd data --base /backup/monday.ftd
+  ssh backup 'cat data.ftd' | flashtrack restore - data")]
+    Restore(Restore),
+    /// Let the held writes of a control unit's frozen volumes go on.
+    #[command(after_help = "\
+With --verify the exit code is 1 when the volume was not frozen any more: its control unit's timer
+has thawed it, so that the copies of the group do not show one moment. The others are thawed anyway.
+
+Examples:
+  flashtrack thaw 0A
+  flashtrack thaw 0A --verify data")]
+    Thaw {
+        /// The control unit: the upper two hexadecimal digits of its volumes' device numbers.
+        #[arg(value_parser = control_unit)]
+        cu: u8,
+        /// Tell whether this volume was still frozen.
+        #[arg(long, value_name = "VOLUME")]
+        verify: Option<String>,
+    },
     /// The store as a whole: served, or looked at while no server uses it.
     #[command(subcommand)]
     Store(StoreVerb),
@@ -192,91 +243,6 @@ pub(crate) struct VolumeCreate {
     /// Keep its data in this pool: a thin volume.
     #[arg(long, value_name = "POOL")]
     pub(crate) thin: Option<String>,
-}
-
-/// Verbs of `copy`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum CopyVerb {
-    /// Copy a source onto a target as it is at this moment.
-    #[command(after_help = "\
-The copy can be read and written at once. Without --nocopy a background copy fills the target and
-ends the relationship by itself; with it, data is kept only as the source changes.
-
-Examples:
-  flashtrack copy establish data clone
-  flashtrack copy establish data snap --nocopy --space-efficient
-  flashtrack copy establish data clone --extent 0:0:160 --extent 1600:160:16")]
-    Establish(CopyEstablish),
-    /// List relationships: those that live, and those that ended of late.
-    #[command(after_help = "Example: flashtrack copy list --volume data")]
-    List {
-        /// Only those with this volume as source or target.
-        #[arg(long, value_name = "NAME")]
-        volume: Option<String>,
-    },
-    /// Wait until a background copy is complete.
-    #[command(after_help = "\
-Exit code 0: complete. 1: it was withdrawn or has failed. 3: not complete within the timeout.
-
-Examples:
-  flashtrack copy wait 7
-  flashtrack copy wait --target clone --timeout 10min")]
-    Wait(CopyWait),
-    /// End relationships. What the target does not hold of its own is lost to it.
-    #[command(after_help = "\
-Nothing related to the named source or target is no error; an unknown ID is one.
-
-Examples:
-  flashtrack copy withdraw 7
-  flashtrack copy withdraw --target snap")]
-    Withdraw(CopyWithdraw),
-}
-
-/// Options of `copy establish`.
-#[derive(Args, Debug)]
-pub(crate) struct CopyEstablish {
-    /// Name of the source volume.
-    pub(crate) source: String,
-    /// Name of the target volume.
-    pub(crate) target: String,
-    /// No background copy.
-    #[arg(long)]
-    pub(crate) nocopy: bool,
-    /// Agree to a target that is thin: it fails when its pool is full. Needed for thin targets.
-    #[arg(long)]
-    pub(crate) space_efficient: bool,
-    /// Copy COUNT tracks from track SRC of the source to track TGT of the target, instead of the
-    /// whole volume. May be given several times.
-    #[arg(long = "extent", value_name = "SRC:TGT:COUNT", value_parser = extent)]
-    pub(crate) extents: Vec<ExtentSpec>,
-}
-
-/// Options of `copy wait`.
-#[derive(Args, Debug)]
-#[command(group = ArgGroup::new("awaited").required(true).args(["id", "target"]))]
-pub(crate) struct CopyWait {
-    /// The relationship.
-    pub(crate) id: Option<u32>,
-    /// All relationships onto this volume.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) target: Option<String>,
-    /// Give up after this time, such as 60s or 5min.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    pub(crate) timeout: Option<Duration>,
-}
-
-/// Options of `copy withdraw`.
-#[derive(Args, Debug)]
-#[command(group = ArgGroup::new("selection").required(true).args(["id", "source", "target"]))]
-pub(crate) struct CopyWithdraw {
-    /// The relationship.
-    pub(crate) id: Option<u32>,
-    /// All relationships with this volume as source.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) source: Option<String>,
-    /// All relationships onto this volume.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) target: Option<String>,
 }
 
 /// Verbs of `store`.

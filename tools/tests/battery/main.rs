@@ -1,114 +1,16 @@
 //! The binary `flashtrack` as scripts and people meet it: help, usage, exit codes, JSON, tables.
-//!
-//! A fake server answers each command with the next canned answer and keeps what it was asked.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod copies;
+mod fake;
+
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
-use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-struct FakeServer {
-    directory: TempDir,
-    thread: JoinHandle<Vec<Value>>,
-}
+use fake::{FakeServer, flashtrack, run, stderr, stdout, volume};
 
-impl FakeServer {
-    /// Answers as many requests as there are answers: an HTTP status and a body each.
-    fn answering(answers: Vec<(u16, Value)>) -> Self {
-        let directory = TempDir::new().expect("a temporary directory");
-        let listener = UnixListener::bind(directory.path().join("control.sock")).expect("a socket");
-        let thread = std::thread::spawn(move || {
-            answers
-                .into_iter()
-                .map(|(status, body)| answer_one(&listener, status, &body.to_string()))
-                .collect()
-        });
-        Self { directory, thread }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("control.sock")
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        flashtrack()
-            .arg("--control")
-            .arg(self.socket())
-            .args(words)
-            .output()
-            .expect("the binary runs")
-    }
-
-    /// The commands that were asked, in order.
-    fn asked(self) -> Vec<Value> {
-        self.thread.join().expect("the fake server ends")
-    }
-}
-
-fn answer_one(listener: &UnixListener, status: u16, body: &str) -> Value {
-    let (stream, _) = listener.accept().expect("a connection");
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).expect("a header line");
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().expect("a length");
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut request = vec![0; length];
-    reader.read_exact(&mut request).expect("a body");
-    write!(reader.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-        .expect("the answer is taken");
-    serde_json::from_slice(&request).expect("a JSON command")
-}
-
-fn flashtrack() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flashtrack"));
-    command.env_remove("FLASHTRACK_CONTROL").stdin(Stdio::null());
-    command
-}
-
-fn run(words: &[&str]) -> Output {
-    flashtrack().args(words).output().expect("the binary runs")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("text")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).expect("text")
-}
-
-fn volume(name: &str, size_bytes: u64) -> Value {
-    json!({
-        "id": 1, "name": name, "device": "0A00", "type": "fb", "size_bytes": size_bytes, "track_bytes": 65536,
-        "tracks": size_bytes / 65536, "thin": false, "pool": null, "allocated_bytes": 4096, "status": "online",
-        "connections": 2, "source_relationships": 1, "target_relationships": 0
-    })
-}
-
-fn copy(id: u32, state: &str, tracks_left: u32, ended: Option<&str>) -> Value {
-    json!({
-        "id": id, "source": "data", "target": "clone", "source_track": 0, "target_track": 0, "tracks": 16,
-        "mode": "copy", "state": state, "incremental": false, "space_efficient": false, "tracks_left": tracks_left,
-        "established_at": 1_700_000_000, "durable": true, "ended": ended
-    })
-}
-
-fn copies(reports: &[Value]) -> (u16, Value) {
-    (200, json!({ "copies": reports }))
-}
-
-const VERBS: [&[&str]; 20] = [
+const VERBS: [&[&str]; 32] = [
     &[],
     &["pool"],
     &["pool", "create"],
@@ -120,9 +22,21 @@ const VERBS: [&[&str]; 20] = [
     &["volume", "show"],
     &["volume", "delete"],
     &["copy", "establish"],
+    &["copy", "refresh"],
+    &["copy", "reverse"],
+    &["copy", "fast-reverse"],
+    &["copy", "convert"],
     &["copy", "list"],
     &["copy", "wait"],
     &["copy", "withdraw"],
+    &["dataset", "define"],
+    &["dataset", "list"],
+    &["dataset", "show"],
+    &["dataset", "copy"],
+    &["dataset", "delete"],
+    &["thaw"],
+    &["dump"],
+    &["restore"],
     &["store", "status"],
     &["store", "drain"],
     &["store", "check"],
@@ -161,6 +75,18 @@ fn bad_usage_exits_with_2_and_names_what_is_wrong() {
         (vec!["copy", "wait", "1", "--timeout", "60"], "unit"),
         (vec!["copy", "withdraw"], "--target"),
         (vec!["copy", "withdraw", "1", "--source", "s"], "--source"),
+        (vec!["copy", "establish", "a", "b", "--pair", "c"], "SOURCE:TARGET"),
+        (vec!["copy", "establish", "a", "b", "--target-writable"], "--incremental"),
+        (vec!["copy", "refresh", "a"], "TARGET"),
+        (vec!["copy", "refresh", "a", "b", "--last", "--target-writable"], "--target-writable"),
+        (vec!["thaw", "A"], "hexadecimal"),
+        (vec!["dump", "v"], "FILE"),
+        (vec!["dump", "v", "f", "--nbd", "here"], "unix:PATH"),
+        (vec!["restore", "f"], "VOLUME"),
+        (vec!["dataset", "define", "d"], "VOLUME:FIRST:COUNT"),
+        (vec!["dataset", "define", "d", "v:0"], "VOLUME:FIRST:COUNT"),
+        (vec!["dataset", "copy", "d"], "--onto"),
+        (vec!["dataset", "copy", "d", "v", "--onto", "e"], "--onto"),
         (vec!["frobnicate"], "frobnicate"),
         (vec!["pool", "list", "--frobnicate"], "--frobnicate"),
     ] {
@@ -291,86 +217,14 @@ fn one_object_is_a_json_object_and_what_has_no_report_an_empty_one() {
 }
 
 #[test]
-fn establish_sends_mode_opt_in_and_extents() {
-    let server = FakeServer::answering(vec![copies(&[copy(7, "f-copy", 16, None)])]);
+fn a_frozen_volume_shows_how_long_its_writes_are_held() {
+    let mut frozen = volume("a", 65_536);
+    frozen["frozen_seconds_left"] = json!(87);
+    let server = FakeServer::answering(vec![(200, json!({"volumes": [frozen]}))]);
 
-    let output = server.run(&[
-        "copy",
-        "establish",
-        "data",
-        "clone",
-        "--nocopy",
-        "--space-efficient",
-        "--extent",
-        "0:16:8",
-        "--extent",
-        "100:0:4",
-    ]);
+    let text = stdout(&server.run(&["volume", "list"]));
 
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(
-        server.asked()[0],
-        json!({"copy_establish": {
-            "pairs": [{"source": "data", "target": "clone", "extents": [
-                {"source_track": 0, "target_track": 16, "tracks": 8},
-                {"source_track": 100, "target_track": 0, "tracks": 4},
-            ]}],
-            "mode": "nocopy", "space_efficient": true
-        }})
-    );
-}
-
-#[test]
-fn waiting_polls_until_the_copy_is_complete() {
-    let server = FakeServer::answering(vec![
-        copies(&[copy(7, "f-copy", 16, None)]),
-        copies(&[copy(7, "f-copy", 4, None)]),
-        copies(&[copy(7, "complete", 0, Some("completed"))]),
-    ]);
-
-    let output = server.run(&["copy", "wait", "--target", "clone", "--json"]);
-
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let reports: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(reports[0]["ended"], "completed");
-    let asked = server.asked();
-    assert_eq!(asked[0], json!({"copy_show": {"target": "clone"}}));
-    assert_eq!(asked[2], json!({"copy_show": {"id": 7}}));
-}
-
-#[test]
-fn waiting_for_one_that_has_completed_returns_0_and_for_others_1() {
-    for (report, code) in [
-        (copy(7, "complete", 0, Some("completed")), 0),
-        (copy(7, "f-copy", 3, Some("withdrawn")), 1),
-        (copy(7, "failed", 3, None), 1),
-        (copy(7, "suspended", 3, None), 1),
-    ] {
-        let server = FakeServer::answering(vec![copies(std::slice::from_ref(&report))]);
-        let output = server.run(&["copy", "wait", "7"]);
-        assert_eq!(output.status.code(), Some(code), "{report}: {}", stderr(&output));
-    }
-}
-
-#[test]
-fn waiting_longer_than_the_timeout_exits_with_3() {
-    let server = FakeServer::answering(vec![copies(&[copy(7, "f-copy", 16, None)])]);
-
-    let output = server.run(&["copy", "wait", "7", "--timeout", "0s"]);
-
-    assert_eq!(output.status.code(), Some(3));
-    assert!(stderr(&output).contains("16 tracks are left"), "{}", stderr(&output));
-}
-
-#[test]
-fn withdrawing_nothing_by_name_is_no_error() {
-    let server = FakeServer::answering(vec![copies(&[])]);
-
-    let output = server.run(&["copy", "withdraw", "--target", "clone"]);
-
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(stdout(&output), "nothing to withdraw\n");
-    assert_eq!(server.asked()[0], json!({"copy_withdraw": {"target": "clone"}}));
+    assert!(text.contains("online, frozen for 87 s more") && text.contains("65534"), "{text}");
 }
 
 #[test]

@@ -1,0 +1,188 @@
+//! Runs of tracks: chosen, read as of T0, written to the target.
+
+use super::super::Engine;
+use super::super::barrier::Then;
+use super::super::ops::TRANSFER_BYTES_MAX;
+use super::Run;
+use crate::io::Object;
+use crate::lookup::{Piece, View};
+use crate::request::RequestError;
+use crate::state::Health;
+use crate::units::{Block, RelationshipId};
+
+/// Runs that are copied at the same time, of all relationships.
+pub(super) const RUNS_MAX: usize = 4;
+
+impl Engine {
+    pub(super) fn begin_runs(&mut self) {
+        while self.copier.running < RUNS_MAX {
+            let Some((id, run)) = self.next_run() else {
+                break;
+            };
+            self.begin_run(id, run);
+        }
+    }
+
+    /// The next run: urgent ones first, then background copies in turn.
+    fn next_run(&mut self) -> Option<(RelationshipId, Run)> {
+        while let Some(&id) = self.copier.urgent.first() {
+            match self.wanted_run(id) {
+                Some(run) => return Some((id, run)),
+                None => self.copier.urgent.remove(&id),
+            };
+        }
+        if self.shutdown != super::super::Shutdown::No {
+            return None;
+        }
+        loop {
+            let from = self.copier.next;
+            let next = self.copier.background.range(from..).next();
+            let id = *next.or_else(|| self.copier.background.first())?;
+            match self.background_run(id) {
+                Some(run) => {
+                    self.copier.next = RelationshipId(id.0 + 1);
+                    return Some((id, run));
+                }
+                None => self.copier.background.remove(&id),
+            };
+        }
+    }
+
+    fn may_run(&self, id: RelationshipId) -> bool {
+        let good =
+            self.state.relationships.get(&id).is_some_and(|known| known.health == Health::Good);
+        good && self.copier.copies.get(&id).is_some_and(|copy| copy.ready && !copy.stopped)
+    }
+
+    fn wanted_run(&self, id: RelationshipId) -> Option<Run> {
+        if !self.may_run(id) {
+            return None;
+        }
+        let copy = self.copier.copies.get(&id)?;
+        let relationship = self.state.relationships.get(&id)?;
+        let first =
+            copy.wanted.set_runs(0..relationship.pair.tracks).flatten().find(|&track| {
+                !copy.busy.contains(track) && !relationship.copied.contains(track)
+            })?;
+        Some(self.run_from(id, first, |track| copy.wanted.contains(track)))
+    }
+
+    fn background_run(&mut self, id: RelationshipId) -> Option<Run> {
+        if !self.may_run(id) || !self.copies_in_background(id) {
+            return None;
+        }
+        let relationship = self.state.relationships.get(&id)?;
+        let copy = self.copier.copies.get_mut(&id)?;
+        let mut at = copy.cursor;
+        while let Some(track) = relationship.copied.next_unset(at, relationship.pair.tracks) {
+            match copy.busy.next_unset(track, relationship.pair.tracks) {
+                Some(free) if free == track => {
+                    copy.cursor = track;
+                    return Some(self.run_from(id, track, |_| true));
+                }
+                Some(free) => at = free,
+                None => break,
+            }
+        }
+        None
+    }
+
+    /// The longest run from `first` of tracks that are to be copied and pass `also`.
+    fn run_from(&self, id: RelationshipId, first: u32, also: impl Fn(u32) -> bool) -> Run {
+        let known = self.state.relationships.get(&id);
+        let copy = self.copier.copies.get(&id);
+        let (Some(known), Some(copy)) = (known, copy) else {
+            return Run { first, count: 1 };
+        };
+        let most = (TRANSFER_BYTES_MAX / self.track_bytes(id).max(1)).max(1);
+        let count = (first..known.pair.tracks)
+            .take(usize::try_from(most).unwrap_or(1))
+            .take_while(|&track| {
+                !known.copied.contains(track) && !copy.busy.contains(track) && also(track)
+            })
+            .count();
+        Run { first, count: u32::try_from(count).unwrap_or(1).max(1) }
+    }
+
+    fn track_bytes(&self, id: RelationshipId) -> u64 {
+        let source = self.state.relationships.get(&id).map(|known| known.pair.source);
+        source
+            .and_then(|source| self.state.volumes.get(&source))
+            .map_or(0, |volume| u64::from(volume.geometry.track_bytes()))
+    }
+
+    fn begin_run(&mut self, id: RelationshipId, run: Run) {
+        let Some(known) = self.state.relationships.get(&id) else {
+            return;
+        };
+        let (pair, t0) = (known.pair, known.t0);
+        let Some(source) = self.state.volumes.get(&pair.source) else {
+            return;
+        };
+        let per_track = source.geometry.track_blocks();
+        let first = (pair.source_track + run.first) * per_track;
+        let mut pieces: Vec<Piece> = Vec::new();
+        let view = View { state: &self.state, stage: &self.stage };
+        for block in first..first + run.count * per_track {
+            let mut image = Vec::with_capacity(1);
+            if view.as_of(pair.source, t0, None, Block(block), 0..4096, &mut image).is_err() {
+                return;
+            }
+            for piece in image {
+                crate::lookup::join(&mut pieces, piece);
+            }
+        }
+        if let Some(copy) = self.copier.copies.get_mut(&id) {
+            copy.busy.set(run.tracks());
+            copy.running += 1;
+        }
+        self.copier.running += 1;
+        let barrier = self.barrier(Then::CopyRun(id, run));
+        let source_start = Block(pair.source_track * per_track).offset();
+        let target_start = Block(pair.target_track * per_track).offset();
+        for piece in pieces {
+            let to = (Object::Home(pair.target), piece.range.start - source_start + target_start);
+            self.transfer_with_holes(piece.place, to, piece.range.bytes(), barrier);
+        }
+        self.release(barrier, Ok(()));
+    }
+
+    /// The transfers of a run have ended.
+    pub(in crate::engine) fn copy_run_ended(
+        &mut self,
+        id: RelationshipId,
+        run: Run,
+        result: Result<(), RequestError>,
+    ) {
+        self.copier.running -= 1;
+        let Some(copy) = self.copier.copies.get_mut(&id) else {
+            return;
+        };
+        copy.running -= 1;
+        if result.is_err() {
+            // The target cannot hold its image: it fails, the source goes on (rule O9).
+            copy.stopped = true;
+            copy.written.clear();
+            self.copier.unsaved.remove(&id);
+            if let Some(target) = self.state.relationships.get(&id).map(|known| known.pair.target) {
+                self.fail_copies(|known| known.pair.target == target && known.pool.is_none());
+            }
+            return;
+        }
+        if copy.stopped {
+            // Whatever stopped it forgets it, or lets it copy the run again.
+            let gone = copy.running == 0 && !self.state.relationships.contains_key(&id);
+            if gone {
+                self.copier.forget(id);
+            } else {
+                copy.written.push(run);
+            }
+            return;
+        }
+        copy.written.push(run);
+        self.copier.unsaved.insert(id);
+        let bytes = u64::from(run.count) * self.track_bytes(id);
+        self.copier.uncommitted_bytes += bytes;
+        self.stats.copied_bytes += bytes;
+    }
+}
