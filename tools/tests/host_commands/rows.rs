@@ -1,10 +1,11 @@
 //! Rows of the white paper's tables about host commands, carried out, each under the profiles that it speaks of.
 
-use serde_json::json;
+use flashtrack_engine::admin::Profile::{self, Ibm, Xp7};
+use flashtrack_engine::admin::{Command, DatasetExtent};
 
 use super::server::Server;
 
-const PROFILES: [&str; 2] = ["xp7", "ibm"];
+const PROFILES: [Profile; 2] = [Xp7, Ibm];
 const COPY_FULL: &str = "COPY FULL INDYNAM(SORCEV) OUTDYNAM(TRGVOL) COPYVOLID";
 /// Tracks 0 to 299 of SORCEV onto TRGVOL, made with extents.
 const ALL_BY_EXTENTS: &str =
@@ -20,8 +21,8 @@ fn relationship(
 
 /// PAYROLL is tracks 100 to 149 of SORCEV.
 fn define_payroll(server: &Server) {
-    let extent = json!({"volume": "SORCEV", "first_track": 100, "tracks": 50});
-    server.command(&json!({"dataset_define": {"name": "PAYROLL", "extents": [extent]}}));
+    let extents = vec![DatasetExtent { volume: "SORCEV".to_owned(), first_track: 100, tracks: 50 }];
+    server.command(Command::DatasetDefine { name: "PAYROLL".to_owned(), extents });
 }
 
 const COPY_PAYROLL: &str = "COPY DATASET(INCLUDE(PAYROLL)) OUTDYNAM(TRGVOL) FCNOCOPY";
@@ -45,7 +46,7 @@ fn t1_09_copy_full_relates_the_whole_volume_and_copy_dataset_only_its_extents() 
 
         assert_eq!(server.relationships(), [relationship("SORCEV", "TRGVOL", (100, 100, 50))]);
         let target = [99, 100, 149, 150].map(|track| server.byte("TRGVOL", track));
-        assert_eq!(target, [9, 1, 1, 9], "{profile}");
+        assert_eq!(target, [9, 1, 1, 9], "{profile:?}");
     }
 }
 
@@ -61,7 +62,7 @@ fn t1_10_the_same_copy_again_replaces_the_relationship_and_its_moment() {
         server.fill("SORCEV", 0..2, 3);
 
         assert_eq!(server.relationships().len(), 1);
-        assert_eq!((server.byte("TRGVOL", 0), server.byte("TRGVOL", 1)), (2, 1), "{profile}");
+        assert_eq!((server.byte("TRGVOL", 0), server.byte("TRGVOL", 1)), (2, 1), "{profile:?}");
         server
             .tso("FCESTABL SDEVN(0A00) TDEVN(0A01) MODE(NOCOPY) ONLINTGT(YES)")
             .ends(1, &["REASON CODE 11"]);
@@ -81,7 +82,7 @@ fn t1_11_fcestabl_xtntlst_copies_to_exactly_the_other_place() {
         server.wait_for("TRGVOL");
 
         let target = [29, 30, 44, 45].map(|track| server.byte("TRGVOL", track));
-        assert_eq!(target, [9, 1, 1, 9], "{profile}");
+        assert_eq!(target, [9, 1, 1, 9], "{profile:?}");
     }
 }
 
@@ -103,7 +104,7 @@ fn t1_12_ddsw_yes_lets_sources_copy_first_and_ends_targets_at_once() {
 
         assert_eq!(server.relationships(), []);
         server.fill("SORCEV", 0..150, 2);
-        assert_eq!((server.byte("TRGVOL", 0), server.byte("TRGVOL", 149)), (1, 1), "{profile}");
+        assert_eq!((server.byte("TRGVOL", 0), server.byte("TRGVOL", 149)), (1, 1), "{profile:?}");
     }
 }
 
@@ -149,7 +150,7 @@ fn t1_14_xtntlst_selects_by_ranges_at_different_places() {
 
 #[test]
 fn t1_15_act_counts_both_roles_and_moves_with_establish_and_withdraw() {
-    for (profile, most) in [("xp7", " 65534 "), ("ibm", "    67 ")] {
+    for (profile, most) in [(Xp7, " 65534 "), (Ibm, "    67 ")] {
         let server = Server::start(profile);
         let active = |count: u32| format!(" {count:>5}{most}");
         server.tso("FCQUERY DEVN(0A00)").ends(0, &[&active(0)]);
@@ -188,7 +189,7 @@ fn t1_16_ickdsf_copies_volumes_shows_and_ends_relationships() {
 }
 
 /// What is left of tracks 0 to 299 after a list that covers tracks 0 to 14, then one in the middle, 30 to 44.
-fn parts(profile: &str, withdraw: &str) -> Vec<(u64, u64)> {
+fn parts(profile: Profile, withdraw: &str) -> Vec<(u64, u64)> {
     let server = Server::start(profile);
     server.tso(ALL_BY_EXTENTS).ends(0, &[]);
     let listed =
@@ -212,19 +213,19 @@ fn parts(profile: &str, withdraw: &str) -> Vec<(u64, u64)> {
 
 #[test]
 fn t2_12_t2_13_xp7_a_list_that_covers_a_part_withdraws_nothing() {
-    assert_eq!(parts("xp7", "FCWITHDR TDEVN(0A01)"), [(0, 300)]);
-    assert_eq!(parts("xp7", "FCWITHDR SDEVN(0A00) DDSW(YES)"), [(0, 300)]);
+    assert_eq!(parts(Xp7, "FCWITHDR TDEVN(0A01)"), [(0, 300)]);
+    assert_eq!(parts(Xp7, "FCWITHDR SDEVN(0A00) DDSW(YES)"), [(0, 300)]);
 }
 
 #[test]
 fn t2_12_t2_13_ibm_a_list_that_covers_a_part_withdraws_it_and_splits_the_rest() {
-    assert_eq!(parts("ibm", "FCWITHDR TDEVN(0A01)"), [(15, 15), (45, 255)]);
-    assert_eq!(parts("ibm", "FCWITHDR SDEVN(0A00) DDSW(YES)"), [(15, 15), (45, 255)]);
+    assert_eq!(parts(Ibm, "FCWITHDR TDEVN(0A01)"), [(15, 15), (45, 255)]);
+    assert_eq!(parts(Ibm, "FCWITHDR SDEVN(0A00) DDSW(YES)"), [(15, 15), (45, 255)]);
 }
 
 #[test]
 fn t2_14_space_whose_relationship_was_covered_in_part_can_be_used_anew_under_ibm_only() {
-    for (profile, code) in [("xp7", 1), ("ibm", 0)] {
+    for (profile, code) in [(Xp7, 1), (Ibm, 0)] {
         let server = Server::start(profile);
         server.tso(ALL_BY_EXTENTS).ends(0, &[]);
         let list = "00020000 0002000E 00020000 0002000E";
@@ -241,20 +242,20 @@ fn t2_14_space_whose_relationship_was_covered_in_part_can_be_used_anew_under_ibm
 
 #[test]
 fn t2_15_control_removefcpy_removes_nothing_and_ends_as_the_profile_says() {
-    for (profile, code) in [("xp7", 1), ("ibm", 0)] {
+    for (profile, code) in [(Xp7, 1), (Ibm, 0)] {
         let server = Server::start(profile);
         server.tso(ALL_BY_EXTENTS).ends(0, &[]);
 
         server.ickdsf("CONTROL REMOVEFCPY UNITADDRESS(0A00)").ends(code, &[]);
 
-        assert_eq!(server.relationships().len(), 1, "{profile}");
+        assert_eq!(server.relationships().len(), 1, "{profile:?}");
     }
 }
 
 #[test]
 fn t2_16_xp7_a_dataset_onto_a_related_volume_withdraws_the_volume_relationship_whole() {
     for volumes in ["SDEVN(0A02) TDEVN(0A01)", "SDEVN(0A01) TDEVN(0A02)"] {
-        let server = Server::start("xp7");
+        let server = Server::start(Xp7);
         define_payroll(&server);
         server.tso(&format!("FCESTABL {volumes} MODE(NOCOPY)")).ends(0, &[]);
 
@@ -266,7 +267,7 @@ fn t2_16_xp7_a_dataset_onto_a_related_volume_withdraws_the_volume_relationship_w
 
 #[test]
 fn t2_16_xp7_a_relationship_made_with_extents_and_covered_in_part_stays() {
-    let server = Server::start("xp7");
+    let server = Server::start(Xp7);
     define_payroll(&server);
     server
         .tso("FCESTABL SDEVN(0A02) TDEVN(0A01) MODE(NOCOPY) EXTENTS(00000000 0013000E)")
@@ -283,7 +284,7 @@ fn t2_16_ibm_a_dataset_onto_a_related_volume_withdraws_the_overlapped_part_only(
         ("SDEVN(0A02) TDEVN(0A01)", "THIRD", "TRGVOL"),
         ("SDEVN(0A01) TDEVN(0A02)", "TRGVOL", "THIRD"),
     ] {
-        let server = Server::start("ibm");
+        let server = Server::start(Ibm);
         define_payroll(&server);
         server.tso(&format!("FCESTABL {volumes} MODE(NOCOPY)")).ends(0, &[]);
 
