@@ -38,6 +38,11 @@ pub const STATUS_BYTES_MAX: u64 = 256 << 20;
 pub const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 /// Age of unsynced journal that starts a sync by itself, in microseconds.
 pub const UNSYNCED_AGE_MAX_US: u64 = 10_000;
+/// Bytes of a checkpoint that are encoded and written at once, about. The simulator's stores are small and are to be
+/// written in several pieces too.
+pub const CHECKPOINT_PIECE_BYTES: usize = if cfg!(feature = "sim") { 256 } else { 128 << 10 };
+/// Blocks with staged writes that are looked at for one part of such a piece.
+pub const CHECKPOINT_PIECE_BLOCKS: usize = if cfg!(feature = "sim") { 4 } else { 2048 };
 /// Longest name of a volume or pool, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 /// Runs of changed tracks in one answer.

@@ -7,6 +7,9 @@
 //!   the durable record that releases it (rule O3), unless nothing can need it any more.
 //! - G3 `queue` names every frame whose versions may be here, ascending: the destager's order of work.
 
+//! - G4 A listing gives every version up to its number that was staged when it began, each once, whatever is staged or
+//!   superseded meanwhile; only what a durable record released since may be missing.
+
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +39,17 @@ pub enum Content {
     Zeroes,
 }
 
+/// A version with its place, as a checkpoint lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// The volume written to.
+    pub volume: VolumeId,
+    /// The block.
+    pub block: Block,
+    /// The version.
+    pub version: Version,
+}
+
 /// A staged frame, in the order of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -51,6 +65,19 @@ pub struct Frame {
     pub content: Content,
 }
 
+impl Frame {
+    /// Where the frame's first byte within `block` is.
+    fn content_of(&self, block: Block) -> Content {
+        match self.content {
+            Content::Zeroes => Content::Zeroes,
+            Content::Journal(first) => {
+                let within = u64::from(self.range.within(block).start);
+                Content::Journal(Position(first.0 + block.offset() + within - self.range.start))
+            }
+        }
+    }
+}
+
 /// All staged versions.
 #[derive(Debug, Default)]
 pub struct Stage {
@@ -58,6 +85,28 @@ pub struct Stage {
     queue: VecDeque<Frame>,
     versions: u64,
     bytes: u64,
+    listing: Option<Listing>,
+}
+
+/// How far a listing has come (G4).
+#[derive(Debug)]
+struct Listing {
+    /// Versions up to this number are listed.
+    through: Seq,
+    /// The first block that was not looked at.
+    next: (VolumeId, u32),
+    /// Versions of later blocks that went away before their turn.
+    gone: Vec<Staged>,
+}
+
+/// Notes that a version goes away, if it is to be listed.
+fn note(listing: &mut Option<Listing>, volume: VolumeId, number: u32, version: Version) {
+    if let Some(listing) = listing
+        && version.seq <= listing.through
+        && (volume, number) >= listing.next
+    {
+        listing.gone.push(Staged { volume, block: Block(number), version });
+    }
 }
 
 impl Stage {
@@ -74,6 +123,12 @@ impl Stage {
     /// The oldest frame that is not released.
     pub fn oldest(&self) -> Option<Frame> {
         self.queue.front().copied()
+    }
+
+    /// Where the journal is needed from for what is staged; none when nothing staged is in it.
+    pub fn first_in_journal(&self) -> Option<Position> {
+        let in_journal = |frame: &&Frame| matches!(frame.content, Content::Journal(_));
+        self.queue.iter().find(in_journal).map(|frame| frame.position)
     }
 
     /// Frames not released, oldest first.
@@ -124,13 +179,7 @@ impl Stage {
         for number in frame.range.blocks() {
             let block = Block(number);
             let within = frame.range.within(block);
-            let content = match frame.content {
-                Content::Zeroes => Content::Zeroes,
-                Content::Journal(first) => {
-                    let into = block.offset() + u64::from(within.start) - frame.range.start;
-                    Content::Journal(Position(first.0 + into))
-                }
-            };
+            let content = frame.content_of(block);
             let version = Version { seq: frame.seq, start: within.start, end: within.end, content };
             let versions = blocks.entry(number).or_default();
             while let Some(last) = versions.last() {
@@ -140,6 +189,7 @@ impl Stage {
                 }
                 self.bytes -= u64::from(last.end - last.start);
                 self.versions -= 1;
+                note(&mut self.listing, frame.volume, number, *last);
                 versions.pop();
             }
             self.bytes += u64::from(version.end - version.start);
@@ -159,6 +209,64 @@ impl Stage {
         };
         let frame = Frame { seq: version.seq, volume, range, position, content };
         self.insert(frame, version.seq);
+    }
+
+    /// Begins to list the versions up to `through`.
+    pub fn begin_listing(&mut self, through: Seq) {
+        self.listing = Some(Listing { through, next: (VolumeId(0), 0), gone: Vec::new() });
+    }
+
+    /// The versions of the next blocks, of `blocks_max` at most, in no order that means anything; `None` when all were
+    /// given, and when nothing is being listed.
+    pub fn list_some(&mut self, blocks_max: usize) -> Option<Vec<Staged>> {
+        let listing = self.listing.as_mut()?;
+        let mut listed = Vec::new();
+        let mut looked_at = 0;
+        for (&volume, blocks) in self.volumes.range(listing.next.0..) {
+            let from = if volume == listing.next.0 { listing.next.1 } else { 0 };
+            for (&number, versions) in blocks.range(from..).take(blocks_max - looked_at) {
+                let wanted = versions.iter().filter(|version| version.seq <= listing.through);
+                let staged = |version| Staged { volume, block: Block(number), version };
+                listed.extend(wanted.copied().map(staged));
+                listing.next = (volume, number + 1);
+                looked_at += 1;
+            }
+            if looked_at == blocks_max {
+                return Some(listed);
+            }
+        }
+        // Nothing that goes away from now on was left out.
+        listing.next = (VolumeId(u32::MAX), u32::MAX);
+        let rest = listing.gone.split_off(listing.gone.len().saturating_sub(blocks_max));
+        listed.extend(rest);
+        if listed.is_empty() {
+            self.listing = None;
+            return None;
+        }
+        Some(listed)
+    }
+
+    /// Gives a listing up.
+    pub fn end_listing(&mut self) {
+        self.listing = None;
+    }
+
+    /// The payload of frame `seq` lies at `payload` now.
+    pub fn moved(&mut self, seq: Seq, payload: Position) {
+        let at = self.queue.partition_point(|frame| frame.seq < seq);
+        let Some(frame) = self.queue.get_mut(at).filter(|frame| frame.seq == seq) else {
+            return;
+        };
+        (frame.position, frame.content) = (payload, Content::Journal(payload));
+        let frame = *frame;
+        let Some(blocks) = self.volumes.get_mut(&frame.volume) else {
+            return;
+        };
+        for (&number, versions) in blocks.range_mut(frame.range.blocks()) {
+            for version in versions.iter_mut().filter(|version| version.seq == seq) {
+                version.content = frame.content_of(Block(number));
+            }
+        }
     }
 
     /// Drops the versions of volumes that do not exist.
@@ -186,7 +294,13 @@ impl Stage {
             Self::drop_versions(
                 blocks,
                 number,
-                |version| void.after < version.seq && version.seq < void.before,
+                |version| {
+                    let gone = void.after < version.seq && version.seq < void.before;
+                    if gone {
+                        note(&mut self.listing, void.volume, number, *version);
+                    }
+                    gone
+                },
                 (&mut self.versions, &mut self.bytes),
             );
         }
@@ -221,7 +335,7 @@ impl Stage {
     fn drop_versions(
         blocks: &mut BTreeMap<u32, Vec<Version>>,
         number: u32,
-        drop: impl Fn(&Version) -> bool,
+        mut drop: impl FnMut(&Version) -> bool,
         (count, bytes): (&mut u64, &mut u64),
     ) {
         let Some(versions) = blocks.get_mut(&number) else {
@@ -296,6 +410,47 @@ mod tests {
         stage.release(Seq(3));
         assert!(stage.is_empty(VOLUME));
         assert_eq!((stage.versions(), stage.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_frame_that_was_moved_is_read_from_its_new_place_and_the_others_are_not() {
+        let mut stage = Stage::default();
+        stage.insert(frame(1, 0, 8192), Seq(9));
+        stage.insert(frame(2, 4000, 200), Seq(9));
+        stage.moved(Seq(2), Position(77 << 20));
+        let contents = |block| {
+            let versions = stage.versions_of(VOLUME, Block(block)).iter();
+            versions.map(|version| version.content).collect::<Vec<_>>()
+        };
+        let at = |position| Content::Journal(Position(position));
+        assert_eq!(contents(0), [at(1 << 20), at(77 << 20)]);
+        assert_eq!(contents(1), [at((1 << 20) + 4096), at((77 << 20) + 96)]);
+        assert_eq!(stage.frames().last().unwrap().position, Position(77 << 20));
+    }
+
+    #[test]
+    fn a_listing_gives_each_version_once_whatever_happens_meanwhile() {
+        for step in 1..5 {
+            let mut stage = Stage::default();
+            for block in 0..6 {
+                stage.insert(frame(block + 1, block * 4096, 4096), Seq(0));
+            }
+            stage.insert(frame(7, 4096, 100), Seq(9));
+            stage.begin_listing(Seq(7));
+            let mut listed = stage.list_some(step).unwrap();
+            // The first of these lie before and after the blocks that were looked at.
+            stage.insert(frame(8, 0, 8192), Seq(0));
+            let range = ByteRange { start: 4 * 4096, end: 6 * 4096 };
+            stage.supersede(&Superseded::all(VOLUME, range, Seq(8)));
+            stage.insert(frame(9, 5 * 4096, 4096), Seq(0));
+            while let Some(more) = stage.list_some(step) {
+                listed.extend(more);
+            }
+            let mut seqs: Vec<u64> = listed.iter().map(|staged| staged.version.seq.0).collect();
+            seqs.sort_unstable();
+            assert_eq!(seqs, [1, 2, 3, 4, 5, 6, 7], "{step} blocks at a time");
+            assert_eq!(stage.list_some(1), None);
+        }
     }
 
     #[test]

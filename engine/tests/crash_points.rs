@@ -212,7 +212,8 @@ const SEEDS_PER_MUTATION: u64 = 2000;
 #[test]
 fn each_broken_rule_is_caught() {
     let mut survivors = Vec::new();
-    for mutation in MUTATIONS {
+    // Disks do not rot here: `rot.rs` has what catches this one.
+    for mutation in MUTATIONS.into_iter().filter(|it| *it != Mutation::SkipPayloadCheck) {
         match catch(mutation) {
             Some(how) => println!("{mutation:?} is caught by {}", how.lines().next().unwrap_or("")),
             None => survivors.push(mutation),

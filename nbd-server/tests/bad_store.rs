@@ -72,7 +72,7 @@ fn killed_store(folder: &Path) -> Inspection {
 fn look_at(folder: &Path) -> Inspection {
     let store = folder.join(STORE);
     let mut storage = LocalStorage::open(&store, Access::ReadOnly).expect("nobody uses it");
-    inspect(&mut storage, true).expect("it is a store")
+    inspect(&mut storage, |_, _| Vec::new()).expect("it is a store")
 }
 
 /// Turns one bit of a file over, and says what there was.
@@ -100,13 +100,16 @@ fn a_flipped_byte_in_the_synced_journal_is_refused_with_its_place() {
     let slot = segment.expect("the segment of a frame").slot;
     let frame = payload.0 % segment_bytes - FRAME_HEADER_BYTES;
     let path = folder.path().join(STORE).join(format!("journal/segment-{slot:04}"));
-    flip(&path, frame + 20);
-
     let segment = format!("segment {number} ");
     let offset = format!("offset {frame}");
-    assert_refused(folder.path(), &["store", &segment, &offset, "checksum", "backup"]);
 
-    flip(&path, frame + 20);
+    // In the frame's header, and in the data itself.
+    for (at, part) in [(20, "header"), (FRAME_HEADER_BYTES + 1000, "payload")] {
+        flip(&path, frame + at);
+        let reason = format!("checksum of the frame's {part}");
+        assert_refused(folder.path(), &["store", &segment, &offset, &reason, "backup"]);
+        flip(&path, frame + at);
+    }
     let server = Server::start(folder.path());
     assert_eq!(server.image("target"), vec![0; LENGTH], "as it was before");
 }

@@ -89,14 +89,6 @@ pub(crate) enum Failure {
         /// What is wrong, and where.
         reason: String,
     },
-    /// Staged writes that cannot be read any more.
-    #[error("store {} can be opened, but {count} staged writes are damaged", path.display())]
-    StagedWritesDamaged {
-        /// The store.
-        path: PathBuf,
-        /// How many.
-        count: usize,
-    },
     /// A dump or a restore failed.
     #[error(transparent)]
     Dump(#[from] DumpError),
@@ -151,7 +143,7 @@ impl Failure {
             Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } | Self::Unreadable { .. } => {
                 "unreadable"
             }
-            Self::StoreDamaged { .. } | Self::StagedWritesDamaged { .. } => "damaged",
+            Self::StoreDamaged { .. } => "damaged",
             Self::Malformed(_) => "malformed",
             Self::HostCommand { .. } => "host_command",
             Self::Usage(_) => "usage",
@@ -184,9 +176,6 @@ impl Failure {
             Self::NotFrozen { .. } => {
                 "the copies of the group do not show one moment: withdraw them and establish them again, in less time \
                  than the freeze timer gives, or all of them in one `flashtrack copy establish ... --pair ...`"
-            }
-            Self::StagedWritesDamaged { .. } => {
-                "reads of those bytes fail; write them anew, or restore the volumes from a backup"
             }
             Self::Dump(error) => return error.advice().map(str::to_owned),
             Self::Malformed(error) => return Some(error.advice()),

@@ -1,53 +1,73 @@
 //! Checkpoints: the whole metadata and the index of live frames, so that opening is quick and the
-//! journal's old segments can be used again.
+//! journal's old segments can be used again. They are encoded and written piece by piece, each once the one before is
+//! written, so that no call of the engine takes long however much there is (rule O12).
 //!
 //! Invariants
 //! - K1 A checkpoint's content is the state with exactly the records up to its mark applied: it is taken
-//!   when none was applied early (E2), and its mark is what is durable at that moment.
-//! - K2 It lists every staged version whose frame is before the mark and not released; the journal is
-//!   kept from the first of their payloads on.
+//!   when none was applied early (E2), and its mark is what is durable at that moment. It comes from a snapshot,
+//!   which does not change while it is written.
+//! - K2 It lists every staged version whose frame is before the mark and not released, also those that are covered or
+//!   superseded while it is written: what does that may be lost in a crash. The journal is kept from the first of their
+//!   payloads on. Versions that are released meanwhile may be missing: that record is durable, and after the mark.
 //! - K3 Segments are used again when the checkpoint is committed and nobody reads from them any more.
-
-use serde::{Deserialize, Serialize};
 
 use super::Engine;
 use super::barrier::Then;
 use super::ops::Pending;
 use crate::io::Object;
 use crate::journal::{CheckpointSlots, CheckpointWriter};
+use crate::limits::{CHECKPOINT_PIECE_BLOCKS, CHECKPOINT_PIECE_BYTES};
 use crate::request::RequestError;
-use crate::stage::{Content, Stage, Version};
-use crate::state::{State, StateError};
-use crate::units::{Block, Position, VolumeId};
+use crate::stage::{Stage, Staged};
+use crate::state::{Snapshot, State, StateError};
+use crate::units::Position;
 
 /// What the checkpointer is at.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     slots: CheckpointSlots,
-    writer: Option<CheckpointWriter>,
+    writing: Option<Writing>,
     /// Where replay would begin now.
     replay_from: Position,
     /// After a failure the next attempt waits until then.
     retry_at_us: Option<u64>,
 }
 
-/// One staged version, as a checkpoint lists it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct LiveVersion {
-    pub(super) volume: VolumeId,
-    pub(super) block: Block,
-    pub(super) version: Version,
+/// A checkpoint on its way. The stage lists what is live as long as there is one.
+#[derive(Debug)]
+struct Writing {
+    writer: CheckpointWriter,
+    snapshot: Snapshot,
+}
+
+impl Writing {
+    /// Supplies the next piece of the payload when it is wanted: the state first, then the index of live frames.
+    fn supply(&mut self, stage: &mut Stage) {
+        if !self.writer.wants_piece() {
+            return;
+        }
+        let mut piece = Vec::new();
+        self.snapshot.encode_some(&mut piece, CHECKPOINT_PIECE_BYTES);
+        let mut last = false;
+        while self.snapshot.is_encoded() && !last && piece.len() < CHECKPOINT_PIECE_BYTES {
+            match stage.list_some(CHECKPOINT_PIECE_BLOCKS) {
+                Some(staged) => piece.extend(encode_staged(&staged)),
+                None => last = true,
+            }
+        }
+        self.writer.supply(piece, last);
+    }
 }
 
 const RETRY_US: u64 = 1_000_000;
 
 impl Checkpointer {
     pub(super) fn new(slots: CheckpointSlots, replay_from: Position) -> Self {
-        Self { slots, writer: None, replay_from, retry_at_us: None }
+        Self { slots, writing: None, replay_from, retry_at_us: None }
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.writer.is_none()
+        self.writing.is_none()
     }
 
     /// When to try again what has failed.
@@ -56,28 +76,28 @@ impl Checkpointer {
     }
 }
 
-/// The payload of a checkpoint.
-pub(super) fn encode(state: &State, live: &[LiveVersion]) -> Vec<u8> {
-    let mut bytes = state.encode();
-    bytes.extend(postcard::to_allocvec(live).expect("encoding into memory does not fail"));
+/// The payload of the checkpoint of an empty store.
+pub(super) fn empty() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    State::default().snapshot().encode_some(&mut bytes, usize::MAX);
     bytes
 }
 
-/// Reads a checkpoint's payload back.
-pub(super) fn decode(bytes: &[u8]) -> Result<(State, Vec<LiveVersion>), StateError> {
-    let (state, rest) = State::decode(bytes)?;
-    Ok((state, postcard::from_bytes(rest)?))
+fn encode_staged(staged: &[Staged]) -> Vec<u8> {
+    postcard::to_allocvec(staged).expect("encoding into memory does not fail")
 }
 
-/// Versions of the stage up to the mark, in the order of their numbers (K2).
-fn live_versions(stage: &Stage, through: crate::units::Seq) -> Vec<LiveVersion> {
-    let mut live: Vec<LiveVersion> = stage
-        .all_versions()
-        .filter(|(_, _, version)| version.seq <= through)
-        .map(|(volume, block, version)| LiveVersion { volume, block, version: *version })
-        .collect();
-    live.sort_by_key(|live| live.version.seq);
-    live
+/// Reads a checkpoint's payload back; staged versions in the order of their numbers.
+pub(super) fn decode(bytes: &[u8]) -> Result<(State, Vec<Staged>), StateError> {
+    let (state, mut rest) = State::decode(bytes)?;
+    let mut all: Vec<Staged> = Vec::new();
+    while !rest.is_empty() {
+        let (staged, after): (Vec<Staged>, _) = postcard::take_from_bytes(rest)?;
+        all.extend(staged);
+        rest = after;
+    }
+    all.sort_unstable_by_key(|staged| (staged.version.seq, staged.volume, staged.block));
+    Ok((state, all))
 }
 
 impl Engine {
@@ -134,43 +154,43 @@ impl Engine {
             return;
         }
         let mark = self.journal.durable_mark();
-        let live = live_versions(&self.stage, mark.seq);
-        let keep_from = live
-            .iter()
-            .filter_map(|live| match live.version.content {
-                Content::Journal(position) => Some(position),
-                Content::Zeroes => None,
-            })
-            .min()
-            .map_or(mark.position, |first| first.min(mark.position));
-        let payload = encode(&self.state, &live);
-        let writer = self.checkpointer.slots.begin(mark, keep_from, payload);
-        self.checkpointer.writer = Some(writer);
+        let first = self.stage.first_in_journal();
+        let keep_from = first.map_or(mark.position, |first| first.min(mark.position));
+        let writer = self.checkpointer.slots.begin(mark, keep_from);
+        self.stage.begin_listing(mark.seq);
+        self.checkpointer.writing = Some(Writing { writer, snapshot: self.state.snapshot() });
         self.emit_checkpoint_action();
     }
 
     fn emit_checkpoint_action(&mut self) {
         let durable = self.journal.durable();
-        let action =
-            self.checkpointer.writer.as_mut().and_then(|writer| writer.next_action(durable));
-        if let Some((object, action)) = action {
+        let Some(writing) = &mut self.checkpointer.writing else {
+            return;
+        };
+        writing.supply(&mut self.stage);
+        if let Some((object, action)) = writing.writer.next_action(durable) {
             let barrier = self.barrier(Then::Checkpoint);
             self.emit(object, action, Pending::Barrier(barrier));
         }
     }
 
+    fn drop_checkpoint(&mut self) {
+        self.checkpointer.writing = None;
+        self.stage.end_listing();
+    }
+
     /// An operation of the checkpoint has ended.
     pub(super) fn checkpoint_step(&mut self, result: Result<(), RequestError>) {
-        let Some(writer) = &mut self.checkpointer.writer else {
+        let Some(Writing { writer, .. }) = &mut self.checkpointer.writing else {
             return;
         };
         match result {
             Err(_) if writer.is_syncing() => {
-                self.checkpointer.writer = None;
+                self.drop_checkpoint();
                 self.stop_writes("a sync of a checkpoint failed");
             }
             Err(_) => {
-                self.checkpointer.writer = None;
+                self.drop_checkpoint();
                 self.checkpointer.retry_at_us = Some(self.now.monotonic_us + RETRY_US);
             }
             Ok(()) => {
@@ -180,7 +200,7 @@ impl Engine {
                 }
                 let replay_from = writer.mark().position;
                 let keep_from = self.checkpointer.slots.committed(writer);
-                self.checkpointer.writer = None;
+                self.drop_checkpoint();
                 self.checkpointer.replay_from = replay_from;
                 self.stats.checkpoints += 1;
                 self.after_grace(Then::Recycle(keep_from));

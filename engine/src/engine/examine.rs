@@ -22,25 +22,30 @@ pub struct Examination {
     pub refusal: Option<String>,
 }
 
-/// Looks at a store. With `payloads`, the payloads of all staged writes since the checkpoint are verified.
+/// Looks at a store as an opening would, staged data included.
 ///
 /// # Errors
 /// There is nothing to look at: no header, another version, no whole checkpoint, or the storage fails.
-pub fn examine(storage: &mut dyn Storage, payloads: bool) -> Result<Examination, OpenError> {
-    let inspection = journal::inspect(storage, payloads)?;
+pub fn examine(storage: &mut dyn Storage) -> Result<Examination, OpenError> {
+    let mut replayed = None;
+    let inspection = journal::inspect(storage, |checkpoint, frames| {
+        match replayed.insert(open::replay(checkpoint, frames)) {
+            Ok((_, stage)) => open::needed(stage),
+            Err(_) => Vec::new(),
+        }
+    })?;
     let mut findings = inspection.findings.clone();
     let mut refusal = inspection.refusal.as_ref().map(|error| chain_of(error));
     let mut known = None;
     let (mut staged_versions, mut staged_bytes) = (0, 0);
-    if refusal.is_none() {
-        match open::replay(&inspection.checkpoint.payload, &inspection.frames) {
-            Ok((state, stage)) => {
-                (staged_versions, staged_bytes) = (stage.versions(), stage.bytes());
-                refusal = look_at_objects(storage, &state, &mut findings)?;
-                known = Some(state);
-            }
-            Err(error) => refusal = Some(chain_of(&error)),
+    match replayed {
+        Some(Ok((state, stage))) if refusal.is_none() => {
+            (staged_versions, staged_bytes) = (stage.versions(), stage.bytes());
+            refusal = look_at_objects(storage, &state, &mut findings)?;
+            known = Some(state);
         }
+        Some(Err(error)) => refusal = Some(chain_of(&error)),
+        _ => {}
     }
     Ok(Examination { inspection, state: known, staged_versions, staged_bytes, findings, refusal })
 }

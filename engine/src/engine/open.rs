@@ -4,19 +4,22 @@
 //! - O1 Replay applies the same records in the same order as the engine that wrote them; what was staged and
 //!   not released is staged again, and the credits that it needs are taken again.
 //! - O2 An object that the state does not name (a command that was cut off) is removed.
-//! - O3 Whatever cannot be read is refused with its place; nothing is guessed (rule O11).
+//! - O3 Whatever cannot be read is refused with its place; nothing is guessed (rule O11). That goes for the data of staged
+//!   writes too: all that is still needed is verified (rule O12).
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::checkpointing::{self, Checkpointer};
 use super::{Engine, Shutdown};
 use crate::io::{IoFailure, Object, Storage};
-use crate::journal::{self, CreateParameters, FrameContent, Presence, Recovered, ScannedFrame};
+use crate::journal::{
+    self, CreateParameters, FrameContent, Needed, Presence, Recovered, ScannedFrame,
+};
 use crate::policy::Policy;
 #[cfg(feature = "sim")]
 use crate::sim::mutation::{Mutation, NeverSynced};
 use crate::slab::Slab;
-use crate::stage::{Content, Frame, Stage};
+use crate::stage::{Content, Frame, Stage, Version};
 use crate::state::{Backing, Record, RecordError, State, StateError};
 use crate::stats::Stats;
 use crate::tickets::Tickets;
@@ -110,20 +113,16 @@ impl Engine {
                 entropy: options.entropy,
                 segment_bytes: options.segment_bytes,
                 capacity_segments: u32::try_from(capacity).unwrap_or(u32::MAX),
-                checkpoint: checkpointing::encode(&State::default(), &[]),
+                checkpoint: checkpointing::empty(),
             };
             journal::create(storage, &parameters)?;
         }
-        #[cfg(feature = "sim")]
-        let recovered = if options.mutation == Some(Mutation::SkipTailSync) {
-            journal::recover(&mut NeverSynced(storage), approve)?
-        } else {
-            journal::recover(storage, approve)?
-        };
-        #[cfg(not(feature = "sim"))]
-        let recovered = journal::recover(storage, approve)?;
-        // Once more: recovery may have moved payloads.
-        let (state, stage) = replay(&recovered.checkpoint, &recovered.frames)?;
+        let (recovered, (state, mut stage)) = recover(storage, options)?;
+        for frame in &recovered.frames[recovered.moved_from..] {
+            if let FrameContent::Data { payload, .. } = frame.content {
+                stage.moved(frame.seq, payload);
+            }
+        }
         remove_unnamed(storage, &state)?;
         let mut engine = Self::assemble(recovered, state, stage, now);
         #[cfg(feature = "sim")]
@@ -279,15 +278,50 @@ fn replay_frame(
     Ok(())
 }
 
-/// The metadata can be replayed, and every volume and pool has its object.
+#[cfg(not(feature = "sim"))]
+fn recover(
+    storage: &mut dyn Storage,
+    _: &OpenOptions,
+) -> Result<(Recovered, (State, Stage)), OpenError> {
+    journal::recover(storage, approve)
+}
+
+#[cfg(feature = "sim")]
+fn recover(
+    storage: &mut dyn Storage,
+    options: &OpenOptions,
+) -> Result<(Recovered, (State, Stage)), OpenError> {
+    match options.mutation {
+        Some(Mutation::SkipTailSync) => journal::recover(&mut NeverSynced(storage), approve),
+        Some(Mutation::SkipPayloadCheck) => journal::recover(storage, |storage, bytes, frames| {
+            approve(storage, bytes, frames).map(|(_, replayed)| (Vec::new(), replayed))
+        }),
+        _ => journal::recover(storage, approve),
+    }
+}
+
+/// The metadata can be replayed, and every volume and pool has its object. Gives what is needed of the journal.
 fn approve(
     storage: &mut dyn Storage,
     checkpoint: &[u8],
     frames: &[ScannedFrame],
-) -> Result<(), OpenError> {
-    let (state, _) = replay(checkpoint, frames)?;
+) -> Result<(Vec<Needed>, (State, Stage)), OpenError> {
+    let (state, stage) = replay(checkpoint, frames)?;
     let mut expected = expected_objects(&state).into_iter();
-    expected.try_for_each(|(object, bytes)| check_length(storage, object, bytes))
+    expected.try_for_each(|(object, bytes)| check_length(storage, object, bytes))?;
+    Ok((needed(&stage), (state, stage)))
+}
+
+/// The bytes of the journal that staged versions are read from.
+pub(super) fn needed(stage: &Stage) -> Vec<Needed> {
+    let in_journal = |version: &Version| match version.content {
+        Content::Journal(position) => {
+            let bytes = u64::from(version.end - version.start);
+            Some(Needed { position, bytes, seq: version.seq })
+        }
+        Content::Zeroes => None,
+    };
+    stage.all_versions().filter_map(|(_, _, version)| in_journal(version)).collect()
 }
 
 /// Removes the objects that nobody names (O2).

@@ -17,8 +17,6 @@ use crate::units::{Position, Seq};
 const MAGIC: [u8; 8] = *b"FTCHECKP";
 /// Offset of the payload: after both copies of the header.
 const PAYLOAD_OFFSET: u64 = 2 * HEADER_BLOCK_BYTES as u64;
-/// Bytes written at once (rule O12).
-const SLICE_BYTES: usize = 1 << 20;
 /// Checkpoint objects grow by multiples of this.
 const GROWTH_BYTES: u64 = 64 << 10;
 
@@ -271,13 +269,13 @@ impl CheckpointSlots {
         }
     }
 
-    /// Begins a checkpoint: `payload` is the metadata as of `mark` (`Journal::mark` of that moment); what it needs of the
-    /// journal begins at `keep_from`, at the latest at the mark. One at a time; one that fails is dropped, and the
-    /// checkpoint before it stays in force.
+    /// Begins a checkpoint of the metadata as of `mark` (`Journal::mark` of that moment), whose payload is supplied piece by
+    /// piece; what it needs of the journal begins at `keep_from`, at the latest at the mark. One at a time; one that fails is
+    /// dropped, and the checkpoint before it stays in force.
     ///
     /// # Panics
     /// When `keep_from` lies after the mark.
-    pub fn begin(&mut self, mark: Mark, keep_from: Position, payload: Vec<u8>) -> CheckpointWriter {
+    pub fn begin(&mut self, mark: Mark, keep_from: Position) -> CheckpointWriter {
         assert!(keep_from <= mark.position, "the journal is needed from the mark on at the latest");
         self.generation += 1;
         let header = CheckpointHeader {
@@ -285,12 +283,11 @@ impl CheckpointSlots {
             opening: self.opening,
             mark,
             keep_from,
-            payload_bytes: payload.len() as u64,
-            payload_crc: checksum(self.seed, &payload),
+            payload_bytes: 0,
+            payload_crc: checksum(self.seed, &[]),
         };
-        let header_block = header.encode(self.uuid, self.seed);
-        let slot = 1 - self.newest;
-        CheckpointWriter { slot, header, header_block, payload, step: Step::Allocate, busy: false }
+        let (uuid, seed, slot) = (self.uuid, self.seed, 1 - self.newest);
+        CheckpointWriter { uuid, seed, slot, header, last: false, step: Step::Wait, busy: false }
     }
 
     /// The checkpoint is committed (`CheckpointWriter::is_committed`): the next one goes to the other slot. What it
@@ -306,11 +303,13 @@ impl CheckpointSlots {
 }
 
 /// What a checkpoint does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Step {
-    Allocate,
-    /// The slice that begins at this byte of the payload.
-    Payload(usize),
+    /// A piece of the payload is to be supplied.
+    Wait,
+    /// Space for that piece.
+    Allocate(Vec<u8>),
+    Payload(Vec<u8>),
     SyncPayload,
     Commit,
     SyncCommit,
@@ -320,38 +319,59 @@ enum Step {
 /// A checkpoint being written: one operation after the other.
 #[derive(Debug)]
 pub struct CheckpointWriter {
+    uuid: StoreUuid,
+    seed: u32,
     slot: u8,
+    /// Length and checksum are those of the payload supplied so far.
     header: CheckpointHeader,
-    header_block: Vec<u8>,
-    payload: Vec<u8>,
+    /// The whole payload was supplied.
+    last: bool,
     step: Step,
     /// The operation of `step` is under way.
     busy: bool,
 }
 
 impl CheckpointWriter {
+    /// True when the next piece of the payload is to be supplied.
+    pub fn wants_piece(&self) -> bool {
+        matches!(self.step, Step::Wait)
+    }
+
+    /// Takes the next piece of the payload; `last` says that nothing follows.
+    ///
+    /// # Panics
+    /// When none is wanted.
+    pub fn supply(&mut self, piece: Vec<u8>, last: bool) {
+        assert!(self.wants_piece(), "no piece of the checkpoint's payload is wanted");
+        self.header.payload_bytes += piece.len() as u64;
+        self.header.payload_crc = checksum(self.header.payload_crc, &piece);
+        self.last = last;
+        self.step = Step::Allocate(piece);
+    }
+
     /// The next operation, to report with `action_done`. `None` while one is under way, when the checkpoint is
-    /// committed, and while the journal is not durable (`Journal::durable`) up to the mark.
+    /// committed, while a piece is wanted, and while the journal is not durable (`Journal::durable`) up to the mark.
     pub fn next_action(&mut self, durable: Position) -> Option<(Object, Action)> {
-        let waits = self.step == Step::Commit && durable < self.header.mark.position;
-        if self.busy || waits {
+        if self.busy {
             return None;
         }
-        let action = match self.step {
-            Step::Allocate => {
-                Action::Allocate { offset: 0, bytes: object_bytes(self.header.payload_bytes) }
+        let end = PAYLOAD_OFFSET + self.header.payload_bytes;
+        let action = match &mut self.step {
+            Step::Allocate(piece) => {
+                let offset = end - piece.len() as u64;
+                let bytes = object_bytes(self.header.payload_bytes) - offset;
+                Action::Allocate { offset, bytes }
             }
-            Step::Payload(start) => {
-                let end = (start + SLICE_BYTES).min(self.payload.len());
-                let data = Buffer::from(&self.payload[start..end]);
-                Action::Write { offset: PAYLOAD_OFFSET + start as u64, data }
+            Step::Payload(piece) => {
+                let offset = end - piece.len() as u64;
+                Action::Write { offset, data: Buffer::from_vec(std::mem::take(piece)) }
             }
             Step::SyncPayload | Step::SyncCommit => Action::Sync,
-            Step::Commit => {
-                let data = Buffer::from_vec(std::mem::take(&mut self.header_block));
+            Step::Commit if durable >= self.header.mark.position => {
+                let data = Buffer::from_vec(self.header.encode(self.uuid, self.seed));
                 Action::Write { offset: copy_offset(0), data }
             }
-            Step::Committed => return None,
+            Step::Wait | Step::Commit | Step::Committed => return None,
         };
         self.busy = true;
         Some((Object::Checkpoint(self.slot), action))
@@ -365,14 +385,10 @@ impl CheckpointWriter {
     pub fn action_done(&mut self) {
         assert!(self.busy, "no operation of the checkpoint is under way");
         self.busy = false;
-        let first_slice =
-            if self.payload.is_empty() { Step::SyncPayload } else { Step::Payload(0) };
-        self.step = match self.step {
-            Step::Allocate => first_slice,
-            Step::Payload(start) if start + SLICE_BYTES < self.payload.len() => {
-                Step::Payload(start + SLICE_BYTES)
-            }
-            Step::Payload(_) => Step::SyncPayload,
+        self.step = match std::mem::replace(&mut self.step, Step::Committed) {
+            Step::Allocate(piece) => Step::Payload(piece),
+            Step::Wait | Step::Payload(_) if !self.last => Step::Wait,
+            Step::Wait | Step::Payload(_) => Step::SyncPayload,
             Step::SyncPayload => Step::Commit,
             Step::Commit => Step::SyncCommit,
             Step::SyncCommit | Step::Committed => Step::Committed,
@@ -386,7 +402,7 @@ impl CheckpointWriter {
 
     /// True when the checkpoint is durable and in force.
     pub fn is_committed(&self) -> bool {
-        self.step == Step::Committed
+        matches!(self.step, Step::Committed)
     }
 
     /// The place up to which it holds everything.
@@ -394,7 +410,7 @@ impl CheckpointWriter {
         self.header.mark
     }
 
-    /// Bytes of its payload.
+    /// Bytes of its payload that were supplied so far.
     pub fn payload_bytes(&self) -> u64 {
         self.header.payload_bytes
     }

@@ -1,10 +1,9 @@
 //! The offline, read-only look at a store that `flashtrack store check` and `dump` print: the same reading as
 //! recovery's, without a single write.
 
-use super::frame::FrameKind;
 use super::recover::{Judged, judge};
-use super::scan::{ScannedFrame, read_payload};
-use super::{FrameFault, Mark, OpenError};
+use super::scan::ScannedFrame;
+use super::{FrameFault, Mark, Needed, OpenError, verify};
 use crate::io::{Object, Storage};
 use crate::store::{SectorFault, StoreHeader};
 use crate::units::{Position, Seq};
@@ -62,21 +61,26 @@ pub struct Inspection {
     pub refusal: Option<OpenError>,
     /// Damage that recovery gets along with, each in a sentence.
     pub findings: Vec<String>,
-    /// Staged writes whose payload is damaged, each in a sentence: their bytes cannot be read any more.
-    pub damaged: Vec<String>,
 }
 
-/// Looks at a store without writing. With `payloads`, the payloads of all staged writes after the checkpoint are verified
-/// too, not only those past the last place known synced.
+/// Looks at a store without writing. Unless it must be refused anyway, `needs` says from the checkpoint's payload and
+/// the frames after it which staged bytes are still needed; those are verified.
 ///
 /// # Errors
 /// When there is nothing to look at: no header, another version, no whole checkpoint, a failure of the storage.
-pub fn inspect(storage: &mut dyn Storage, payloads: bool) -> Result<Inspection, OpenError> {
+pub fn inspect(
+    storage: &mut dyn Storage,
+    needs: impl FnOnce(&[u8], &[ScannedFrame]) -> Vec<Needed>,
+) -> Result<Inspection, OpenError> {
     let judged = judge(storage)?;
     let findings = findings(storage, &judged)?;
-    let damaged = if payloads { verify_payloads(storage, &judged)? } else { Vec::new() };
-    let refusal = judged.refusal();
     let frames = judged.scanned_frames();
+    let mut refusal = judged.refusal();
+    if refusal.is_none() {
+        let needed = needs(&judged.checkpoint.payload, &frames);
+        let damage = verify::find_damage(storage, &judged, needed)?;
+        refusal = damage.map(|damage| OpenError::JournalDamaged(Box::new(damage)));
+    }
     let Judged { header, checkpoint, survey, scan, .. } = judged;
     let counting = survey.segments.values().map(|segment| (segment, true));
     let void = survey.void.values().map(|segment| (segment, false));
@@ -108,7 +112,6 @@ pub fn inspect(storage: &mut dyn Storage, payloads: bool) -> Result<Inspection, 
         synced_through: scan.synced_through,
         refusal,
         findings,
-        damaged,
     })
 }
 
@@ -137,24 +140,4 @@ fn findings(storage: &mut dyn Storage, judged: &Judged) -> Result<Vec<String>, O
         }
     }
     Ok(findings)
-}
-
-fn verify_payloads(storage: &mut dyn Storage, judged: &Judged) -> Result<Vec<String>, OpenError> {
-    let mut damaged = Vec::new();
-    for frame in &judged.scan.frames {
-        let header = &frame.header;
-        if header.kind == FrameKind::Data
-            && read_payload(storage, &judged.header, &judged.survey, header)?.is_none()
-        {
-            damaged.push(format!(
-                "frame {} at position {}: the payload for volume {} bytes {}..{} is damaged",
-                header.seq,
-                header.position,
-                header.volume,
-                header.range().start,
-                header.range().end
-            ));
-        }
-    }
-    Ok(damaged)
 }

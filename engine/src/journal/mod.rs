@@ -30,6 +30,8 @@ mod scan;
 mod segment;
 mod slots;
 mod survey;
+mod verify;
+mod window;
 mod writer;
 
 #[cfg(test)]
@@ -42,6 +44,7 @@ pub use frame::{FRAME_HEADER_BYTES, FrameFault};
 pub use inspect::{CheckpointSummary, Inspection, SegmentSummary, inspect};
 pub use recover::{Recovered, recover};
 pub use scan::{FrameContent, ScannedFrame};
+pub use verify::Needed;
 pub use writer::{Appended, Journal, JournalWrite, SyncPlan, WriteTicket};
 
 use crate::units::{Position, Seq};

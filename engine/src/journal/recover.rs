@@ -21,7 +21,7 @@ use super::scan::{Accepted, Scan, ScannedFrame, read_payload, scan};
 use super::segment::{CONTENT_OFFSET, Layout};
 use super::slots::Slots;
 use super::survey::Survey;
-use super::{Damage, Journal, OpenError};
+use super::{Damage, Journal, Needed, OpenError, verify};
 use crate::io::{Object, Storage};
 use crate::store::{HEADER_BLOCK_BYTES, HeaderFault, StoreHeader};
 use crate::units::{Position, Seq};
@@ -37,6 +37,8 @@ pub struct Recovered {
     pub checkpoint_seq: Seq,
     /// All frames after it, ascending without gaps. Positions of payloads are where they lie now.
     pub frames: Vec<ScannedFrame>,
+    /// From this one of the frames on, payloads were moved after `approve` saw them.
+    pub moved_from: usize,
     /// To append to. Every segment that may hold something needed is kept until `release_before`.
     pub journal: Journal,
     /// To write checkpoints.
@@ -98,21 +100,27 @@ impl Judged {
 }
 
 /// Opens the store: raises its epoch and makes durable what it accepts. Before anything is written, `approve` looks
-/// at the checkpoint's payload and the frames after it, and at the storage.
+/// at the checkpoint's payload and the frames after it, and at the storage; it says which staged bytes are still needed, and
+/// those are verified. What else it gives is given back.
 ///
 /// # Errors
 /// Refuses damaged stores, other versions and what `approve` refuses without writing anything; a failure of the storage
 /// leaves a state from which recovery can be tried again.
-pub fn recover<E: From<OpenError>>(
+pub fn recover<T, E: From<OpenError>>(
     storage: &mut dyn Storage,
-    approve: impl FnOnce(&mut dyn Storage, &[u8], &[ScannedFrame]) -> Result<(), E>,
-) -> Result<Recovered, E> {
+    approve: impl FnOnce(&mut dyn Storage, &[u8], &[ScannedFrame]) -> Result<(Vec<Needed>, T), E>,
+) -> Result<(Recovered, T), E> {
     let judged = judge(storage)?;
     if let Some(refusal) = judged.refusal() {
         return Err(refusal.into());
     }
-    approve(storage, &judged.checkpoint.payload, &judged.scanned_frames())?;
-    Ok(accept(storage, judged)?)
+    let frames = judged.scanned_frames();
+    let (needed, approved) = approve(storage, &judged.checkpoint.payload, &frames)?;
+    drop(frames);
+    if let Some(damage) = verify::find_damage(storage, &judged, needed)? {
+        return Err(OpenError::JournalDamaged(Box::new(damage)).into());
+    }
+    Ok((accept(storage, judged)?, approved))
 }
 
 /// Steps 2 to 6.
@@ -124,9 +132,10 @@ fn accept(storage: &mut dyn Storage, judged: Judged) -> Result<Recovered, OpenEr
     let mut rewrite = Rewrite::begin(storage, &header, &judged, slots)?;
     let checkpoints = CheckpointSlots::new(&header, &judged.checkpoint);
     let Judged { checkpoint, survey, scan, .. } = judged;
+    let moved_from = scan.synced_frames;
     let mut frames = Vec::with_capacity(scan.frames.len());
     for (index, frame) in scan.frames.into_iter().enumerate() {
-        let payload = if index < scan.synced_frames {
+        let payload = if index < moved_from {
             frame.header.payload()
         } else {
             rewrite.append(storage, &header, &survey, &frame)?
@@ -143,6 +152,7 @@ fn accept(storage: &mut dyn Storage, judged: Judged) -> Result<Recovered, OpenEr
         checkpoint: checkpoint.payload,
         checkpoint_seq: checkpoint.header.mark.seq,
         frames,
+        moved_from,
         journal,
         checkpoints,
     })

@@ -1,14 +1,15 @@
 //! The scan: from a checkpoint's mark along the chain of frames to the first one that is not acceptable, and
 //! the judgement whether that is the torn tail or corruption (invariant J5). It writes nothing.
 //!
-//! Payloads of staged writes are verified only past the place known synced (rule O12: opening is quick);
-//! older ones are verified when they are used. Records are verified always.
+//! Every payload is read once and compared with its checksum. A damaged record ends the frames that count, and so does a
+//! damaged staged write past the place known synced; whether an older one is needed, the caller knows (`verify`).
 
 use super::checkpoint::LoadedCheckpoint;
 use super::error::read;
 use super::frame::{FRAME_HEADER_BYTES, FrameFault, FrameHeader, FrameKind};
 use super::segment::Layout;
 use super::survey::{Nameless, Segment, Survey, find_frames};
+use super::window::Window;
 use super::{Damage, Mark, OpenError};
 use crate::io::{Object, Storage};
 use crate::store::{SECTOR_BYTES, SectorFault, StoreHeader, checksum};
@@ -36,8 +37,6 @@ pub enum FrameContent {
         range: ByteRange,
         /// First byte of the payload.
         payload: Position,
-        /// Checksum of the payload, for `Journal::payload_crc`.
-        payload_crc: u32,
     },
     /// A staged range of zeroes.
     Zeroes {
@@ -58,6 +57,8 @@ pub(super) struct Accepted {
     pub(super) end: Mark,
     /// Of a record: its bytes.
     pub(super) record: Vec<u8>,
+    /// The payload has its checksum: always true of records.
+    pub(super) whole: bool,
 }
 
 impl Accepted {
@@ -66,12 +67,9 @@ impl Accepted {
         let header = self.header;
         let content = match header.kind {
             FrameKind::Record => FrameContent::Record(self.record),
-            FrameKind::Data => FrameContent::Data {
-                volume: header.volume,
-                range: header.range(),
-                payload,
-                payload_crc: header.payload_crc,
-            },
+            FrameKind::Data => {
+                FrameContent::Data { volume: header.volume, range: header.range(), payload }
+            }
             FrameKind::Zeroes => {
                 FrameContent::Zeroes { volume: header.volume, range: header.range() }
             }
@@ -157,7 +155,7 @@ pub(super) fn scan(
         walk.note_evidence(&stop, slot, &header, &mut told);
     }
     if walk.synced_through <= stop.mark.position {
-        walk.verify_tail(storage, &mut stop)?;
+        walk.end_tail_at_damage(&mut stop);
     }
     let Walk { frames, places, synced_through, .. } = walk;
     let base = places.into_iter().rfind(|place| place.position <= synced_through);
@@ -262,18 +260,18 @@ impl Walk<'_> {
         if let Err(fault) = check(&header, mark, position, segment) {
             return Ok(Err(fault));
         }
+        let start = offset + FRAME_HEADER_BYTES;
+        let payload = window.read(storage, self.layout, object, start, header.payload_bytes())?;
+        let whole = checksum(self.store.secret, payload) == header.payload_crc;
         let mut record = Vec::new();
         if header.kind == FrameKind::Record {
-            let start = offset + FRAME_HEADER_BYTES;
-            let payload =
-                window.read(storage, self.layout, object, start, header.payload_bytes())?;
-            if checksum(self.store.secret, payload) != header.payload_crc {
+            if !whole {
                 return Ok(Err(FrameFault::PayloadChecksum));
             }
             record = payload.to_vec();
         }
         let end = Mark { position: header.end(), seq: header.seq, checksum: sum };
-        Ok(Ok(Accepted { header, end, record }))
+        Ok(Ok(Accepted { header, end, record, whole }))
     }
 
     /// Whole frame headers past the stop, wherever they may lie, with their slots.
@@ -330,25 +328,19 @@ impl Walk<'_> {
     }
 
     /// Ends the frames that count at the first staged write past the place known synced whose payload is not whole.
-    fn verify_tail(&mut self, storage: &mut dyn Storage, stop: &mut Stop) -> Result<(), OpenError> {
+    fn end_tail_at_damage(&mut self, stop: &mut Stop) {
         let first = self.frames.partition_point(|it| it.end.position <= self.synced_through);
-        for index in first..self.frames.len() {
-            let header = self.frames[index].header;
-            if header.kind != FrameKind::Data
-                || read_payload(storage, self.store, self.survey, &header)?.is_some()
-            {
-                continue;
-            }
-            let number = self.layout.number(header.position);
-            let slot = self.survey.segments.get(&number).map(|segment| segment.slot);
-            self.frames.truncate(index);
-            self.places.retain(|place| place.position <= header.position);
-            let mark = self.places.last().copied().unwrap_or_default();
-            let (at, fault) = (header.position, FrameFault::PayloadChecksum);
-            *stop = Stop { mark, at, segment: number, slot, fault };
-            return Ok(());
-        }
-        Ok(())
+        let Some(header) = self.frames[first..].iter().find(|it| !it.whole).map(|it| it.header)
+        else {
+            return;
+        };
+        let number = self.layout.number(header.position);
+        let slot = self.survey.segments.get(&number).map(|segment| segment.slot);
+        self.frames.retain(|frame| frame.header.position < header.position);
+        self.places.retain(|place| place.position <= header.position);
+        let mark = self.places.last().copied().unwrap_or_default();
+        let (at, fault) = (header.position, FrameFault::PayloadChecksum);
+        *stop = Stop { mark, at, segment: number, slot, fault };
     }
 }
 
@@ -393,42 +385,6 @@ pub(super) fn read_payload(
     let offset = layout.offset(header.payload());
     read(storage, Object::Segment(segment.slot), offset, &mut payload)?;
     Ok((checksum(store.secret, &payload) == header.payload_crc).then_some(payload))
-}
-
-/// A stretch of a segment, read at once since frames are often small.
-#[derive(Default)]
-struct Window {
-    object: Option<Object>,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-/// Bytes of a stretch.
-const WINDOW_BYTES: u64 = 64 << 10;
-
-impl Window {
-    /// `bytes` bytes of the object from `offset` on, fewer where the segment ends.
-    fn read(
-        &mut self,
-        storage: &mut dyn Storage,
-        layout: Layout,
-        object: Object,
-        offset: u64,
-        bytes: u64,
-    ) -> Result<&[u8], OpenError> {
-        let end = offset.saturating_add(bytes).min(layout.segment_bytes()).max(offset);
-        let held = self.start + self.bytes.len() as u64;
-        if self.object != Some(object) || offset < self.start || end > held {
-            let wanted = WINDOW_BYTES.max(end - offset);
-            let wanted = wanted.min(layout.segment_bytes().saturating_sub(offset));
-            self.bytes.resize(usize::try_from(wanted).unwrap_or(0), 0);
-            (self.object, self.start) = (Some(object), offset);
-            read(storage, object, offset, &mut self.bytes)?;
-        }
-        let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
-        let to = usize::try_from(end - self.start).unwrap_or(usize::MAX);
-        Ok(self.bytes.get(from..to).unwrap_or(&[]))
-    }
 }
 
 #[cfg(test)]

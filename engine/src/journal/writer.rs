@@ -27,8 +27,6 @@ pub struct Appended {
     pub payload: Position,
     /// One past its last byte: durable when `Journal::durable` reaches it.
     pub end: Position,
-    /// Checksum of the payload, for `Journal::payload_crc`.
-    pub payload_crc: u32,
 }
 
 /// Names a write of the journal until it is done.
@@ -212,12 +210,7 @@ impl Journal {
         let length = self.offset - batch.offset;
         batch.bytes.resize(usize::try_from(length).expect("a segment fits memory"), 0);
         batch.end = self.end;
-        Appended {
-            seq: header.seq,
-            payload: header.payload(),
-            end: header.end(),
-            payload_crc: header.payload_crc,
-        }
+        Appended { seq: header.seq, payload: header.payload(), end: header.end() }
     }
 
     /// Leaves a batch whose end is the place of the next frame, of `bytes` bytes.
@@ -406,11 +399,6 @@ impl Journal {
     pub fn locate(&self, position: Position) -> Option<(Object, u64)> {
         let slot = self.slots.slot_of(self.layout.number(position))?;
         Some((Object::Segment(slot), self.layout.offset(position)))
-    }
-
-    /// The checksum that a payload must have, to compare with that of its frame.
-    pub fn payload_crc(&self, payload: &[u8]) -> u32 {
-        checksum(self.seed, payload)
     }
 
     /// Frees the segments that hold nothing at or after `position`. At most the `keep_from` of a checkpoint that

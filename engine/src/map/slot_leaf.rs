@@ -91,6 +91,19 @@ impl Leaf {
         self.starts[0]
     }
 
+    /// One past the last block of the last run.
+    pub(super) fn end_block(&self) -> u32 {
+        self.len().checked_sub(1).map_or(0, |last| {
+            let run = self.run(last);
+            run.block.0 + run.blocks
+        })
+    }
+
+    /// Blocks of all runs.
+    pub(super) fn blocks(&self) -> u64 {
+        self.extras.iter().map(|&extra| u64::from(extra) + 1).sum()
+    }
+
     /// The runs that touch `range`, clipped to it.
     pub(super) fn runs_within(&self, range: Range<u32>) -> impl Iterator<Item = SlotRun> + '_ {
         let from = self.runs_up_to(range.start).saturating_sub(1);

@@ -13,11 +13,15 @@
 //! - M4 Blocks and slots are below `u32::MAX`, so that an exclusive end always fits 32 bits.
 //!
 //! A block that is added joins the runs beside it in its leaf; leaves that meet are not joined.
+//!
+//! A clone shares the leaves, and whoever changes one first copies that leaf: so a checkpoint takes a clone, one pointer
+//! for each 512 runs, and writes it out piece by piece while the map goes on changing.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::iter;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
@@ -27,11 +31,14 @@ pub use crate::map::slot_leaf::SlotRun;
 use crate::map::slot_leaf::{LEAF_RUNS, LEAF_RUNS_FEW, Leaf, RUN_BLOCKS_MAX};
 use crate::units::{Block, Slot};
 
+/// Leaves that `SlotMap::split_first` takes: some 40 KiB when encoded.
+const PIECE_LEAVES: usize = 16;
+
 /// Which pool slot holds a block.
 #[derive(Clone, Default)]
 pub struct SlotMap {
     /// Leaves by their fence.
-    leaves: BTreeMap<u32, Leaf>,
+    leaves: BTreeMap<u32, Arc<Leaf>>,
     len: u64,
 }
 
@@ -81,7 +88,7 @@ impl SlotMap {
         }
         let fence = self.fence_for(block);
         let leaf = self.leaves.entry(fence).or_default();
-        leaf.add(block, slot);
+        Arc::make_mut(leaf).add(block, slot);
         self.len += 1;
         self.split_if_over(fence);
         old
@@ -91,6 +98,7 @@ impl SlotMap {
     pub fn remove(&mut self, block: Block) -> Option<Slot> {
         let (&fence, leaf) = self.leaves.range_mut(..=block.0).next_back()?;
         let (at, run) = leaf.covering(block.0)?;
+        let leaf = Arc::make_mut(leaf);
         leaf.take(at, block);
         let runs_left = leaf.len();
         self.len -= 1;
@@ -138,11 +146,39 @@ impl SlotMap {
             .flat_map(|leaf| (0..leaf.len()).flat_map(move |at| leaf.run(at).entries()))
     }
 
+    /// Takes the first entries away into a map of their own, a few thousand at most or a few long runs.
+    #[must_use]
+    pub fn split_first(&mut self) -> Self {
+        let mut first = Self::new();
+        while first.leaves.len() < PIECE_LEAVES
+            && let Some((fence, leaf)) = self.leaves.pop_first()
+        {
+            first.len += leaf.blocks();
+            first.leaves.insert(fence, leaf);
+        }
+        self.len -= first.len;
+        first
+    }
+
+    /// Adds the entries of `later`, all of which must come after this map's; false, and nothing done, when they do not.
+    pub fn append(&mut self, later: &Self) -> bool {
+        let end = self.leaves.last_key_value().map_or(0, |(_, leaf)| leaf.end_block());
+        if later.runs(0..u32::MAX).next().is_some_and(|run| run.block.0 < end) {
+            return false;
+        }
+        for run in later.runs(0..u32::MAX) {
+            self.push_run(run);
+        }
+        true
+    }
+
     /// Bytes of memory that the entries take, with an estimate for the tree and the allocator.
     pub fn heap_bytes(&self) -> u64 {
         // A B-tree node is about two thirds full; an allocation carries 8 bytes and is rounded to 16.
-        let per_leaf = size_of::<(u32, Leaf)>() * 3 / 2 + 3 * 16;
-        let bytes = |leaf: &Leaf| (leaf.heap_bytes() + per_leaf) as u64;
+        // An `Arc` carries two counters.
+        let node = size_of::<(u32, Arc<Leaf>)>() * 3 / 2;
+        let per_leaf = node + 2 * size_of::<usize>() + size_of::<Leaf>() + 4 * 16;
+        let bytes = |leaf: &Arc<Leaf>| (leaf.heap_bytes() + per_leaf) as u64;
         self.leaves.values().map(bytes).sum()
     }
 
@@ -166,20 +202,17 @@ impl SlotMap {
     }
 
     fn split_if_over(&mut self, fence: u32) {
-        let Some(leaf) = self.leaves.get_mut(&fence) else {
+        let Some(leaf) = self.leaves.get_mut(&fence).filter(|leaf| leaf.len() > LEAF_RUNS) else {
             return;
         };
-        if leaf.len() <= LEAF_RUNS {
-            return;
-        }
-        let tail = leaf.split_off(LEAF_RUNS / 2);
-        self.leaves.insert(tail.first_block(), tail);
+        let tail = Arc::make_mut(leaf).split_off(LEAF_RUNS / 2);
+        self.leaves.insert(tail.first_block(), Arc::new(tail));
     }
 
     /// Merges the small leaf at `fence` with a neighbour when both together are at most half full.
     fn merge_with_a_neighbour(&mut self, fence: u32) {
-        let here = self.leaves.get(&fence).map_or(0, Leaf::len);
-        let fits = |neighbour: Option<(&u32, &Leaf)>| {
+        let here = self.leaves.get(&fence).map_or(0, |leaf| leaf.len());
+        let fits = |neighbour: Option<(&u32, &Arc<Leaf>)>| {
             let (&other, leaf) = neighbour?;
             (leaf.len() + here <= LEAF_RUNS / 2).then_some(other)
         };
@@ -191,7 +224,8 @@ impl SlotMap {
             return;
         };
         let given = self.leaves.remove(&give).expect("the leaf was just found");
-        self.leaves.get_mut(&keep).expect("the leaf was just found").append(&given);
+        let kept = self.leaves.get_mut(&keep).expect("the leaf was just found");
+        Arc::make_mut(kept).append(&given);
     }
 
     /// Adds a run after all others, in a new leaf when the last one is full.
@@ -202,12 +236,12 @@ impl SlotMap {
             let part = SlotRun { blocks, ..rest };
             match self.leaves.last_entry() {
                 Some(mut last) if last.get().len() < LEAF_RUNS => {
-                    last.get_mut().push(part);
+                    Arc::make_mut(last.get_mut()).push(part);
                 }
                 _ => {
                     let mut leaf = Leaf::default();
                     leaf.push(part);
-                    self.leaves.insert(part.block.0, leaf);
+                    self.leaves.insert(part.block.0, Arc::new(leaf));
                 }
             }
             self.len += u64::from(blocks);

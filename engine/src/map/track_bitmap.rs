@@ -5,9 +5,11 @@
 //! Invariants
 //! - B1 Track `u32::MAX` is never in a set, so that an exclusive end always fits 32 bits.
 //! - B2 Bytes from a disk become a set only after all of it was checked; later use cannot panic.
+//! - B3 A clone costs nothing, whatever the size: the first change after it copies the set. Checkpoints write clones.
 
 use std::iter;
 use std::ops::Range;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
@@ -39,7 +41,7 @@ pub enum TrackBitmapError {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
 pub struct TrackBitmap {
-    tracks: RoaringBitmap,
+    tracks: Arc<RoaringBitmap>,
 }
 
 impl TrackBitmap {
@@ -52,14 +54,14 @@ impl TrackBitmap {
     pub fn set(&mut self, range: Range<u32>) -> u64 {
         match range.len() {
             0 => 0,
-            1 => u64::from(self.tracks.insert(range.start)),
-            _ => self.tracks.insert_range(range),
+            1 => u64::from(Arc::make_mut(&mut self.tracks).insert(range.start)),
+            _ => Arc::make_mut(&mut self.tracks).insert_range(range),
         }
     }
 
     /// Takes the tracks of `range` away; returns how many were in the set before.
     pub fn clear(&mut self, range: Range<u32>) -> u64 {
-        if range.is_empty() { 0 } else { self.tracks.remove_range(range) }
+        if range.is_empty() { 0 } else { Arc::make_mut(&mut self.tracks).remove_range(range) }
     }
 
     /// True when `track` is in the set.
@@ -133,7 +135,7 @@ impl TrackBitmap {
 
     /// Adds the tracks of `other`.
     pub fn unite(&mut self, other: &Self) {
-        self.tracks |= &other.tracks;
+        *Arc::make_mut(&mut self.tracks) |= &*other.tracks;
     }
 
     /// Number of tracks in this set or the other.
@@ -143,12 +145,12 @@ impl TrackBitmap {
 
     /// Takes the tracks of `other` away.
     pub fn subtract(&mut self, other: &Self) {
-        self.tracks -= &other.tracks;
+        *Arc::make_mut(&mut self.tracks) -= &*other.tracks;
     }
 
     /// Keeps only tracks that `other` has too.
     pub fn intersect(&mut self, other: &Self) {
-        self.tracks &= &other.tracks;
+        *Arc::make_mut(&mut self.tracks) &= &*other.tracks;
     }
 
     /// The tracks of `range`, counted from its start.
@@ -163,7 +165,7 @@ impl TrackBitmap {
 
     /// Stores runs as runs: gives memory back after many scattered changes.
     pub fn compact(&mut self) {
-        self.tracks.optimize();
+        Arc::make_mut(&mut self.tracks).optimize();
     }
 
     /// The set in roaring's portable format.
@@ -182,7 +184,7 @@ impl TrackBitmap {
             return Err(TrackBitmapError::Trailing(rest.len()));
         }
         set.internal_validate().map_err(TrackBitmapError::Contradiction)?;
-        let set = Self { tracks: set };
+        let set = Self { tracks: Arc::new(set) };
         set.check_tracks(tracks)?;
         Ok(set)
     }

@@ -52,10 +52,12 @@ pub enum Mutation {
     ServeFailedTarget,
     /// O12: a journal that nobody flushes is never synced.
     NeverSyncByItself,
+    /// O12: the data of staged writes is not verified when the store is opened.
+    SkipPayloadCheck,
 }
 
 /// All of them, in the order of the rules.
-pub const MUTATIONS: [Mutation; 19] = [
+pub const MUTATIONS: [Mutation; 20] = [
     Mutation::HomeBeforeCopyRecorded,
     Mutation::SkipPoolSyncBeforePreserved,
     Mutation::SkipTargetSyncBeforeCopied,
@@ -75,6 +77,7 @@ pub const MUTATIONS: [Mutation; 19] = [
     Mutation::SkipTailSync,
     Mutation::ServeFailedTarget,
     Mutation::NeverSyncByItself,
+    Mutation::SkipPayloadCheck,
 ];
 
 /// A storage whose syncs do nothing (`Mutation::SkipTailSync`).

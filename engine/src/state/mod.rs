@@ -8,6 +8,7 @@
 mod apply;
 mod record;
 mod relationship;
+mod snapshot;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -19,6 +20,7 @@ pub use record::{
     RenewedTracks, Scope, TargetWrites,
 };
 pub use relationship::{Health, Relationship, Role, copy_tables};
+pub use snapshot::Snapshot;
 
 use crate::admin::EndReason;
 use crate::geometry::Geometry;
@@ -30,7 +32,7 @@ use crate::thin::slots::SlotAllocator;
 use crate::units::{Block, PoolId, RelationshipId, Seq, Slot, VolumeId};
 
 /// All metadata of a store.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub struct State {
     /// Id of the next volume.
     pub next_volume: u32,
@@ -51,7 +53,6 @@ pub struct State {
     /// Extents that have a name.
     pub datasets: BTreeMap<String, Vec<NamedExtent>>,
     /// Copy tables that the live relationships take.
-    #[serde(skip)]
     pub copy_tables: u64,
 }
 
@@ -71,7 +72,7 @@ pub struct Ended {
 }
 
 /// A pool of slots.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Pool {
     /// Its name.
     pub name: String,
@@ -80,20 +81,13 @@ pub struct Pool {
     /// What sources have preserved here for their thin targets.
     pub chains: BTreeMap<VolumeId, Chain>,
     /// Which slots are free; rebuilt from the maps at open.
-    #[serde(skip, default = "no_slots")]
     pub allocator: SlotAllocator,
     /// A write or sync of the pool failed.
-    #[serde(skip)]
     pub failed: bool,
 }
 
-/// Until the maps are known.
-fn no_slots() -> SlotAllocator {
-    SlotAllocator::new(0)
-}
-
 /// A volume.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Volume {
     /// Its name.
     pub name: String,
@@ -104,27 +98,21 @@ pub struct Volume {
     /// Where its data is kept.
     pub backing: Backing,
     /// Relationships by source track.
-    #[serde(skip)]
     pub as_source: CoverMap<RelationshipId>,
     /// Relationships by target track.
-    #[serde(skip)]
     pub as_target: CoverMap<RelationshipId>,
     /// Greatest T0 of the relationships with this source.
-    #[serde(skip)]
     pub newest_t0: Seq,
     /// Relationships with this source.
-    #[serde(skip)]
     pub as_source_count: u32,
     /// Relationships with this target.
-    #[serde(skip)]
     pub as_target_count: u32,
     /// How many of them record changes.
-    #[serde(skip)]
     pub incremental: u32,
 }
 
 /// Where a volume's data is kept.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub enum Backing {
     /// One sparse object, identity-mapped.
     Home,
@@ -133,17 +121,15 @@ pub enum Backing {
 }
 
 /// The data of a thin volume.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Thin {
     /// The pool.
     pub pool: PoolId,
     /// Its own blocks.
     pub slots: SlotMap,
     /// Blocks for which a credit is taken: a staged write will make them its own.
-    #[serde(skip)]
     pub owed: TrackBitmap,
     /// Own blocks whose `Trimmed` record is on its way: their slots take no writes any more.
-    #[serde(skip)]
     pub trimming: TrackBitmap,
 }
 
@@ -160,6 +146,9 @@ pub enum StateError {
     /// The bytes are no state of this version.
     #[error("the metadata cannot be read: {0}")]
     Unreadable(#[from] postcard::Error),
+    /// Its parts do not follow each other as any state's do.
+    #[error("the parts of the metadata do not fit together")]
+    Order,
     /// A slot is used twice, or lies outside its pool.
     #[error("slot {slot} of pool {pool} is used twice or lies outside the pool's {slots} slots")]
     Slot {
@@ -184,19 +173,6 @@ pub enum StateError {
 }
 
 impl State {
-    /// The state as a checkpoint keeps it.
-    pub fn encode(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).expect("encoding into memory does not fail")
-    }
-
-    /// Reads a checkpoint's state back. The indexes are not yet built: see [`State::rebuild_indexes`].
-    ///
-    /// # Errors
-    /// The bytes are no state.
-    pub fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), StateError> {
-        Ok(postcard::take_from_bytes(bytes)?)
-    }
-
     /// Builds the relationship indexes after decoding.
     ///
     /// # Errors

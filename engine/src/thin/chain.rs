@@ -19,11 +19,9 @@
 
 use std::mem;
 
-use roaring::RoaringBitmap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
 use crate::map::slot_map::SlotMap;
 use crate::units::{Block, Seq, Slot};
+use roaring::RoaringBitmap;
 
 /// What is no longer needed after a T0 was closed; it goes back to the pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,6 +133,22 @@ impl Chain {
             }
             None => self.intervals.push(Interval::new(t0)),
         }
+    }
+
+    /// Adds an interval that a checkpoint holds, with nothing kept in it yet; what is owed follows from the staged writes.
+    /// False, and nothing done, when it is not newer than the others or belongs to no relationship (H1).
+    pub fn restore(&mut self, t0: Seq, sharers: u32) -> bool {
+        let fits = sharers > 0 && self.intervals.last().is_none_or(|newest| newest.t0 < t0);
+        if fits {
+            self.intervals.push(Interval { sharers, ..Interval::new(t0) });
+        }
+        fits
+    }
+
+    /// Adds preserved blocks to the newest interval, all of them after those that it has; false, and nothing done, when they
+    /// are not.
+    pub fn restore_kept(&mut self, blocks: &SlotMap) -> bool {
+        self.intervals.last_mut().is_some_and(|newest| newest.kept.append(blocks))
     }
 
     /// Takes away one relationship established at `t0` and returns what nobody needs any more.
@@ -292,33 +306,5 @@ impl Chain {
                 assert!(!interval.kept.contains(Block(block)), "H2: block {block}");
             }
         }
-    }
-}
-
-/// An interval in a checkpoint: T0, sharers, kept. What is owed follows from the staged writes.
-type StoredInterval<K> = (Seq, u32, K);
-
-impl Serialize for Chain {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.intervals.iter().map(|interval| -> StoredInterval<&SlotMap> {
-            (interval.t0, interval.sharers, &interval.kept)
-        }))
-    }
-}
-
-impl<'de> Deserialize<'de> for Chain {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let stored: Vec<StoredInterval<SlotMap>> = Vec::deserialize(deserializer)?;
-        if !stored.is_sorted_by(|(earlier, ..), (later, ..)| earlier < later) {
-            return Err(de::Error::custom("the T0s of a chain do not ascend"));
-        }
-        if stored.iter().any(|&(_, sharers, _)| sharers == 0) {
-            return Err(de::Error::custom("an interval of a chain belongs to no relationship"));
-        }
-        let intervals = stored
-            .into_iter()
-            .map(|(t0, sharers, kept)| Interval { t0, sharers, owed: RoaringBitmap::new(), kept })
-            .collect();
-        Ok(Self { intervals })
     }
 }

@@ -254,17 +254,14 @@ pub(crate) enum StoreVerb {
     /// Write everything that is staged in the journal to its final place, then return.
     #[command(after_help = "Example: flashtrack store drain")]
     Drain,
-    /// Look whether a store that is not in use is in order; nothing is written.
+    /// Look whether a store that is not in use is in order, the data of staged writes included; nothing is written.
     #[command(after_help = "\
-Exit code 0: it is in order. 1: it would not be opened, staged writes are damaged, or it is in use.
+Exit code 0: it is in order. 1: it would not be opened, or it is in use.
 
-Example: flashtrack store check --store /var/lib/flashtrack --payloads")]
+Example: flashtrack store check --store /var/lib/flashtrack")]
     Check {
         #[command(flatten)]
         store: StoreDirectory,
-        /// Verify the data of all staged writes too, which takes longer.
-        #[arg(long)]
-        payloads: bool,
     },
     /// Write out the metadata of a store that is not in use; nothing is written to it.
     #[command(after_help = "Example: flashtrack store dump --store /var/lib/flashtrack --json")]

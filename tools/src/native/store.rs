@@ -19,7 +19,7 @@ pub(crate) async fn run(verb: StoreVerb, client: &Client, output: Output) -> Res
             client.command(&Command::StoreDrain {}).await?;
             output.done("store drained: what was staged is at its final place")
         }
-        StoreVerb::Check { store, payloads } => offline::check::run(&store.path, payloads, output),
+        StoreVerb::Check { store } => offline::check::run(&store.path, output),
         StoreVerb::Dump { store } => offline::dump::run(&store.path, output),
     }
 }

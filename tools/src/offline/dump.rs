@@ -163,7 +163,7 @@ pub(super) struct Ended {
 
 /// Carries out the verb.
 pub(crate) fn run(path: &Path, output: Output) -> Result<(), Failure> {
-    let dump = Dump::from(look_at(path, false)?);
+    let dump = Dump::from(look_at(path)?);
     output.object(&dump, text)?;
     match dump.refusal {
         Some(reason) => Err(Failure::StoreDamaged { path: path.to_owned(), reason }),

@@ -12,9 +12,9 @@ use flashtrack_engine::{Examination, examine};
 use crate::failure::Failure;
 
 /// What an opening of the store would find. The store is locked only while it is looked at.
-fn look_at(path: &Path, payloads: bool) -> Result<Examination, Failure> {
+fn look_at(path: &Path) -> Result<Examination, Failure> {
     let mut storage =
         LocalStorage::open(path, Access::ReadOnly).map_err(Failure::StoreUnavailable)?;
-    examine(&mut storage, payloads)
+    examine(&mut storage)
         .map_err(|source| Failure::StoreUnreadable { path: path.to_owned(), source })
 }

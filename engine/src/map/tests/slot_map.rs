@@ -258,3 +258,43 @@ fn a_map_of_many_leaves_answers_like_a_plain_map_while_it_grows_and_shrinks() {
     }
     assert!(map.iter().eq(naive.iter().map(|(&at, &slot)| (Block(at), Slot(slot)))));
 }
+
+#[test]
+fn a_map_taken_apart_from_the_front_and_put_together_again_is_the_same() {
+    let mut map = SlotMap::new();
+    for number in 0..30_000 {
+        map.insert(Block(number * 7 % 60_000), Slot(number));
+    }
+    let whole = map.clone();
+    let mut again = SlotMap::new();
+    let mut pieces = 0;
+    while !map.is_empty() {
+        let first = map.split_first();
+        first.check_invariants();
+        map.check_invariants();
+        assert_eq!(first.len() + map.len() + again.len(), whole.len());
+        assert!(again.append(&first));
+        assert!(!again.append(&first), "its blocks are there already");
+        pieces += 1;
+    }
+    again.check_invariants();
+    assert!(again == whole);
+    assert!(pieces > 2, "{pieces} pieces");
+}
+
+#[test]
+fn a_clone_stays_as_it_was_when_the_map_changes() {
+    let mut map = SlotMap::new();
+    for number in 0..5000 {
+        map.insert(Block(number * 3), Slot(number));
+    }
+    let clone = map.clone();
+    let before: Vec<_> = clone.iter().collect();
+    for number in 0..2500 {
+        map.remove(Block(number * 6));
+        map.insert(Block(number * 3 + 1), Slot(9000 + number));
+    }
+    assert!(clone.iter().eq(before));
+    clone.check_invariants();
+    map.check_invariants();
+}
