@@ -311,3 +311,44 @@ fn a_consistency_group_by_deck_holds_until_it_is_thawed() {
         server.dss("CGCREATED ACCESSVOLUME(SORCEV) FCCGVERIFY(SORCEV)").ends(1, &["ADR998E"]);
     }
 }
+
+#[test]
+fn a_copy_is_dumped_and_withdrawn_and_the_dump_restored() {
+    let server = Server::start(Xp7);
+    server.fill("SORCEV", 0..300, 1);
+    let file = server.path("sorcev.ftd").display().to_string();
+    let job = format!(
+        "//BACKUP JOB\n//DUMP EXEC PGM=ADRDSSU\n//TAPE DD PATH='{file}'\n//SYSIN DD *\n{COPY_FULL} FCNOCOPY\n\
+          DUMP FULL INDYNAM(TRGVOL) OUTDDNAME(TAPE) FCWITHDRAW COMPRESS\n/*\n"
+    );
+
+    server.dss(&job).ends(0, &["ADR980I VOLUME TRGVOL DUMPED", "ADR981I 1 RELATIONSHIPS"]);
+    assert_eq!(server.relationships(), []);
+
+    server.dss(&job).ends(1, &["ADR984E", "exists already"]);
+    server
+        .dss(&format!("RESTORE FULL INDDNAME('{file}') OUTDYNAM(FOURTH) PURGE"))
+        .ends(0, &["ADR983I VOLUME FOURTH RESTORED"]);
+    assert_eq!((server.byte("FOURTH", 0), server.byte("FOURTH", 299)), (1, 1));
+}
+
+#[test]
+fn fcwithdraw_after_the_dump_of_a_volume_that_is_a_target_in_part_keeps_the_relationship() {
+    let server = Server::start(Xp7);
+    let file = server.path("part.ftd").display().to_string();
+    server
+        .tso("FCESTABL SDEVN(0A00) TDEVN(0A01) MODE(NOCOPY) EXTENTS(00000000 0000000E)")
+        .ends(0, &[]);
+
+    server
+        .dss(&format!("DUMP FULL INDYNAM(TRGVOL) OUTDDNAME('{file}') FCWITHDRAW"))
+        .ends(0, &["ADR982W", "RETURN CODE 0004"]);
+
+    assert_eq!(server.relationships().len(), 1);
+    server
+        .dss("DUMP FULL INDYNAM(TRGVOL) OUTDDNAME(TAPE)")
+        .ends(2, &["no DD card TAPE names a file"]);
+    server
+        .dss("DUMP DATASET(INCLUDE(A)) OUTDDNAME('/x')")
+        .ends(1, &["DATASET(INCLUDE(A)) is not served"]);
+}
