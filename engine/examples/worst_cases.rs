@@ -18,7 +18,7 @@ use flashtrack_engine::io::{
 };
 use flashtrack_engine::journal::{self, CreateParameters};
 use flashtrack_engine::request::{Durability, Reply, Request, RequestAction, RequestId};
-use flashtrack_engine::state::{NewRelationship, Record, State};
+use flashtrack_engine::state::{NewRelationship, Record, Recording, Scope, State, TargetWrites};
 use flashtrack_engine::units::{ByteRange, Moment, PoolId, RelationshipId, Seq, Slot, VolumeId};
 use flashtrack_engine::{Engine, OpenOptions, examine};
 
@@ -127,8 +127,11 @@ fn state_with(preserved: u32) -> Result<State, Box<dyn Error>> {
         target_track: 0,
         tracks: geometry.tracks,
         mode: CopyMode::Nocopy,
+        scope: Scope::Volume,
+        recording: Recording::Off,
+        target_writes: TargetWrites::Allowed,
     };
-    apply(Record::Established { at: 0, relationships: vec![pair] });
+    apply(Record::Established { at: 0, relationships: vec![pair], renewed: Vec::new() });
     let blocks = (0..preserved).map(|block| (2 * block, Slot(block))).collect();
     apply(Record::Preserved { source, pool, t0: Seq(0), blocks });
     Ok(state)

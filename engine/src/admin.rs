@@ -482,6 +482,7 @@ pub enum VolumeStatus {
 
 /// A relationship as it stands or ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the documented form: facts, not options")]
 pub struct CopyReport {
     /// Its id.
     pub id: u32,
@@ -513,6 +514,9 @@ pub struct CopyReport {
     pub tracks_left: u32,
     /// When, in seconds since 1970.
     pub established_at: u64,
+    /// Number of its moment T0: a later moment has a greater one, a refresh takes a new one.
+    #[serde(default)]
+    pub moment: u64,
     /// False until the source's home was synced after T0: a power cut before then leaves the image exact
     /// only for what had been flushed (rule O5).
     pub durable: bool,

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use flashtrack_engine::io::local::{Access, LocalStorage};
 use flashtrack_engine::journal::{FRAME_HEADER_BYTES, FrameContent, Inspection, inspect};
+use flashtrack_engine::state::Record;
 
 use crate::process::{STORE, Server, refused_start};
 
@@ -88,9 +89,17 @@ fn a_flipped_byte_in_the_synced_journal_is_refused_with_its_place() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let found = killed_store(folder.path());
     let segment_bytes = u64::from(found.header.segment_bytes);
-    // The first staged write after the checkpoint: those after it say that it was synced.
+    let released = found.frames.iter().filter_map(|frame| match &frame.content {
+        FrameContent::Record(bytes) => match Record::decode(bytes) {
+            Ok(Record::Released { through }) => Some(through),
+            _ => None,
+        },
+        _ => None,
+    });
+    let released = released.max().unwrap_or_default();
+    // The first staged write that is not home yet: those after it say that it was synced.
     let payload = found.frames.iter().find_map(|frame| match frame.content {
-        FrameContent::Data { payload, .. } => Some(payload),
+        FrameContent::Data { payload, .. } if frame.seq > released => Some(payload),
         _ => None,
     });
     let payload = payload.expect("the journal still holds staged writes");

@@ -305,6 +305,7 @@ fn report(
         space_efficient: known.pool.is_some(),
         tracks_left,
         established_at: known.established_at,
+        moment: known.t0.0,
         durable: known.durable,
         ended: None,
     }

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::directory::{KnownCopy, KnownPool, KnownVolume, lies};
+use super::directory::{CopyKind, KnownCopy, KnownPool, KnownVolume, lies};
 use super::judge::{Asked, Commanded};
-use super::model::{Leaves, View};
+use super::model::{Leaves, Pair, View};
 use super::workload::Stop;
 use super::world::World;
 use crate::Engine;
-use crate::admin::{Command, CommandId, CopyMode, CopyReport, PoolReport, Report, VolumeReport};
+use crate::admin::{Command, CommandId, CopyReport, PoolReport, Report, VolumeReport};
 use crate::io::Object;
 use crate::request::{Request, RequestAction, RequestId};
 use crate::units::{ByteRange, VolumeId};
@@ -64,7 +64,7 @@ impl World {
         for volume in volumes {
             self.model.flushed(volume, since);
         }
-        if false {
+        if self.disk.faults_struck() == 0 {
             self.judge_homes()?;
         }
         if self.prng.once_in(2) {
@@ -126,6 +126,7 @@ impl World {
     /// Opens the store; true when the power went meanwhile.
     fn open(&mut self) -> Result<bool, String> {
         let options = Self::options(&self.plan, self.config, false);
+        self.directory.frozen.clear();
         let mut cuts = 0;
         self.summary.openings += 1;
         loop {
@@ -260,8 +261,15 @@ impl World {
         let mut withdrawals = BTreeMap::new();
         for commanded in interrupted {
             match commanded {
-                Commanded::Withdraw { copies } => withdrawals.extend(copies),
-                Commanded::Establish { pairs, images, mode, .. } if !images.is_empty() => {
+                Commanded::Withdraw { copies, .. } => withdrawals.extend(copies),
+                Commanded::Establish {
+                    renewed: Some(id), pairs, images, kind, emptied, ..
+                } if !images.is_empty() => {
+                    if !self.reconcile_renewal(&live, id, (&pairs, &images), kind)? {
+                        self.not_emptied(emptied);
+                    }
+                }
+                Commanded::Establish { pairs, images, kind, .. } if !images.is_empty() => {
                     let listed = |pair| {
                         reports.iter().any(|report| {
                             self.is_new(report) && lies(pair, report, &self.directory)
@@ -273,7 +281,7 @@ impl World {
                     } else if found == pairs.len() {
                         let new: Vec<CopyReport> =
                             reports.iter().filter(|report| self.is_new(report)).cloned().collect();
-                        self.established(&pairs, &images, mode, &new)?;
+                        self.established(&pairs, &images, kind, &new)?;
                     } else {
                         return Err(format!(
                             "{found} of {} relationships of one command exist",
@@ -290,6 +298,28 @@ impl World {
         }
         self.learn(&live);
         Ok(())
+    }
+
+    /// Whether a relationship has got its new T0 shows in the number of it. True when it has.
+    fn reconcile_renewal(
+        &mut self,
+        live: &[CopyReport],
+        id: u32,
+        (pairs, images): (&[Pair], &[usize]),
+        kind: CopyKind,
+    ) -> Result<bool, String> {
+        let report = live.iter().find(|report| report.id == id);
+        let moment = self.directory.copies.get(&id).map(|copy| copy.moment);
+        match report {
+            Some(report) if Some(report.moment) != moment => {
+                self.established(pairs, images, kind, std::slice::from_ref(report))?;
+                Ok(true)
+            }
+            _ => {
+                self.model.retract_establish(images);
+                Ok(false)
+            }
+        }
     }
 
     fn is_new(&self, report: &CopyReport) -> bool {
@@ -313,16 +343,16 @@ impl World {
                 if let (Some(number), Some(copy)) = (withdrawal, self.directory.copies.get_mut(&id))
                 {
                     copy.leaving = false;
-                    self.model.retract_withdraw(copy.image, *number);
+                    self.model.retract_withdraw(copy.image, copy.pair, *number);
                 }
                 continue;
             }
-            if copy.mode == CopyMode::Nocopy && withdrawal.is_none() {
+            if !copy.ends_itself && withdrawal.is_none() {
                 return Err(format!("relationship {id} is lost: {copy:?}"));
             }
             if let Some(number) = withdrawal {
                 let leaves = self.directory.leaves(copy.pair.target);
-                self.model.end_withdraw(copy.image, *number, leaves);
+                self.model.end_withdraw(copy.pair, *number, leaves);
                 if leaves == Leaves::Unknown && self.disk.faults_struck() > 0 {
                     // It may have failed before, unseen.
                     self.model.forget(copy.pair.target, copy.pair.target_range());

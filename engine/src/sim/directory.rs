@@ -1,10 +1,10 @@
 //! What an administrator of the simulated store knows: volumes, pools and relationships, and which
 //! commands must be accepted or refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::admin::{CopyMode, CopyReport, EstablishSpec, VolumeReport};
-use crate::limits::RELATIONSHIPS_PER_TRACK;
+use crate::admin::{CopyMode, CopyReport, EstablishSpec, Incremental, VolumeReport};
+use crate::policy::Policy;
 
 use super::model::{Leaves, Pair};
 
@@ -17,6 +17,12 @@ pub struct Directory {
     pub pools: BTreeMap<String, KnownPool>,
     /// Relationships that were not withdrawn, by number.
     pub copies: BTreeMap<u32, KnownCopy>,
+    /// The rules of the store.
+    pub policy: Policy,
+    /// Volumes that may take no writes for being the target of an incremental relationship.
+    pub inhibited: BTreeSet<u32>,
+    /// Volumes whose writes are held, and until when at least, in microseconds.
+    pub frozen: BTreeMap<u32, u64>,
 }
 
 /// A volume.
@@ -48,12 +54,27 @@ pub struct KnownCopy {
     pub image: usize,
     /// Where it lies.
     pub pair: Pair,
-    /// COPY or NOCOPY: a COPY may end by itself.
-    pub mode: CopyMode,
+    /// It may end by itself once it is copied.
+    pub ends_itself: bool,
+    /// How it was made.
+    pub kind: CopyKind,
+    /// Number of its T0.
+    pub moment: u64,
     /// It was seen failed.
     pub failed: bool,
     /// A withdraw of it is in flight.
     pub leaving: bool,
+}
+
+/// How a relationship was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyKind {
+    /// COPY or NOCOPY.
+    pub mode: CopyMode,
+    /// It records changes.
+    pub incremental: bool,
+    /// It is of whole volumes.
+    pub whole: bool,
 }
 
 /// What the answer to a command has to be.
@@ -121,6 +142,10 @@ impl Directory {
             return Verdict::Refuse;
         };
         let whole = spec.pairs.iter().all(|pair| pair.extents.is_empty());
+        let records = spec.incremental != Incremental::No;
+        if records && !whole {
+            return Verdict::Refuse;
+        }
         for (at, pair) in pairs.iter().enumerate() {
             let (Some(source), Some(target)) =
                 (self.volumes.get(&pair.source), self.volumes.get(&pair.target))
@@ -133,13 +158,13 @@ impl Directory {
                 || pair.source_start + pair.bytes > source.bytes
                 || pair.target_start + pair.bytes > target.bytes
                 || source.track_bytes != target.track_bytes
-                || (target.pool.is_some() && !thin_rules)
+                || (target.pool.is_some() && (!thin_rules || records))
                 || pairs[..at].iter().chain([pair]).any(|other| conflict(other, pair))
             {
                 return Verdict::Refuse;
             }
         }
-        let certain = |copy: &&KnownCopy| copy.mode == CopyMode::Nocopy && !copy.leaving;
+        let certain = |copy: &&KnownCopy| !copy.ends_itself && !copy.leaving;
         let related: Vec<&Pair> =
             self.copies.values().filter(certain).map(|copy| &copy.pair).collect();
         if self.collides(&pairs, &related) {
@@ -148,7 +173,13 @@ impl Directory {
         let possible: Vec<&Pair> = self.copies.values().map(|copy| &copy.pair).collect();
         let free = quiet && !self.collides(&pairs, &possible);
         let usable = |id: &u32| self.volumes.get(id).is_some_and(|volume| volume.usable);
+        // A source has one incremental relationship at most.
+        let recorded = |id: u32| {
+            self.copies.values().any(|copy| copy.pair.source == id && copy.kind.incremental)
+        };
+        let second = records && pairs.iter().any(|pair| recorded(pair.source));
         if free
+            && !second
             && pairs.iter().all(|pair| {
                 usable(&pair.source) && usable(&pair.target) && !self.may_fail(pair.target)
             })
@@ -171,7 +202,7 @@ impl Directory {
                         && (first..first + other.bytes / track).contains(&number)
                 };
                 let copies = related.iter().copied().chain(pairs).filter(holds).count();
-                copies > RELATIONSHIPS_PER_TRACK
+                copies > self.policy.relationships_per_track()
             })
         });
         crowded || pairs.iter().any(|pair| related.iter().any(|other| conflict(other, pair)))

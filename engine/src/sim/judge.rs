@@ -1,13 +1,16 @@
 //! Replies and answers, judged: each request and command gets one, and it is right.
 
-use super::directory::{KnownCopy, KnownPool, KnownVolume, Verdict, lies};
+use super::directory::{CopyKind, KnownCopy, KnownPool, KnownVolume, Verdict, lies};
 use super::faults::ActionKind;
 use super::model::{Leaves, Pair, View};
 use super::workload::Ask;
 use super::world::World;
 use crate::admin::{
-    Answer, Command, CopyMode, CopyReport, CopyState, Refusal, RefusalKind, Report, WithdrawSpec,
+    Answer, Command, CopyMode, CopyReport, CopyState, EstablishAction, EstablishSpec, Freeze,
+    Incremental, Refusal, RefusalKind, Report, WithdrawSpec,
 };
+use std::collections::BTreeSet;
+
 use crate::request::{Allocation, Reply, ReplyData, RequestError, StatusExtent};
 use crate::units::ByteRange;
 
@@ -36,6 +39,8 @@ pub(super) enum Asked {
         range: ByteRange,
         number: u32,
         durable: bool,
+        /// The volume was frozen when it was asked: until then at least it is not answered, but after a thaw.
+        held_until_us: Option<u64>,
     },
     /// A read after a crash: what it gives becomes the truth.
     Settle {
@@ -66,12 +71,19 @@ pub(super) enum Commanded {
     Establish {
         pairs: Vec<Pair>,
         images: Vec<usize>,
-        mode: CopyMode,
+        kind: CopyKind,
         verdict: Verdict,
+        /// The relationship that gets a new T0.
+        renewed: Option<u32>,
+        /// What a fast reverse restore may leave anything on: an image, where it lies, and by which number.
+        emptied: Option<(usize, Pair, u32)>,
+        /// Its sources' writes are held from then on, in microseconds.
+        freezes: Option<u64>,
     },
     /// The relationships that it ends, with the number of the withdraw.
     Withdraw {
         copies: Vec<(u32, u32)>,
+        ddsw: bool,
     },
     /// The relationships that the list must show.
     CopyList {
@@ -81,6 +93,7 @@ pub(super) enum Commanded {
     PoolList {
         unused: bool,
     },
+    Thaw,
     Other,
     /// The answer is kept for the world (see `World::inspect`).
     Inspect,
@@ -118,20 +131,18 @@ impl World {
                 }
                 Commanded::VolumeDelete { volume, verdict }
             }
-            Command::CopyEstablish(spec) => {
-                let verdict = self.directory.judge_establish(spec, self.commanded.is_empty());
-                let pairs = self.directory.pairs(spec).unwrap_or_default();
-                let images = match verdict {
-                    Verdict::Refuse => Vec::new(),
-                    Verdict::Accept | Verdict::Either => self.model.begin_establish(&pairs).1,
-                };
-                Commanded::Establish { pairs, images, mode: spec.mode, verdict }
+            Command::CopyEstablish(spec) => self.expect_establish(spec),
+            Command::CopyConvert { source } => {
+                self.convert(source);
+                Commanded::Other
+            }
+            Command::Thaw { .. } => {
+                self.directory.frozen.clear();
+                Commanded::Thaw
             }
             Command::CopyWithdraw(selector) => self.expect_withdraw(selector),
             Command::CopyList { volume: None } => {
-                let certain = |copy: &KnownCopy| {
-                    copy.mode == CopyMode::Nocopy && !copy.leaving && !copy.failed
-                };
+                let certain = |copy: &KnownCopy| !copy.ends_itself && !copy.leaving && !copy.failed;
                 let copies = self.directory.copies.iter().filter(|(_, copy)| certain(copy));
                 Commanded::CopyList { must: copies.map(|(id, _)| *id).collect() }
             }
@@ -143,9 +154,131 @@ impl World {
         }
     }
 
+    fn expect_establish(&mut self, spec: &EstablishSpec) -> Commanded {
+        let renewed = self.renewed_by(spec);
+        let verdict = match renewed {
+            Some(_) => Verdict::Either,
+            None if spec.action != EstablishAction::Establish => Verdict::Either,
+            None => self.directory.judge_establish(spec, self.commanded.is_empty()),
+        };
+        let pairs = self.directory.pairs(spec).unwrap_or_default();
+        let emptied = self.emptied_by(spec, renewed);
+        let without = emptied.map(|(.., number)| number);
+        let images = match verdict {
+            Verdict::Refuse => Vec::new(),
+            Verdict::Accept | Verdict::Either => self.model.begin_establish(&pairs, without).1,
+        };
+        if spec.incremental == Incremental::Yes {
+            self.directory.inhibited.extend(pairs.iter().map(|pair| pair.target));
+        }
+        let records = match (renewed.and_then(|id| self.directory.copies.get(&id)), spec.action) {
+            (Some(copy), EstablishAction::Refresh) => copy.kind.incremental,
+            (Some(copy), _) if copy.kind.incremental => true,
+            _ => matches!(spec.incremental, Incremental::Yes | Incremental::TargetWritable),
+        };
+        let kind = CopyKind {
+            mode: spec.mode,
+            incremental: records && spec.incremental != Incremental::Last,
+            whole: spec.pairs.iter().all(|pair| pair.extents.is_empty()),
+        };
+        let holds = spec.freeze == Freeze::HoldWrites;
+        let until_us =
+            self.now.monotonic_us + u64::from(self.directory.policy.freeze_seconds) * 1_000_000;
+        Commanded::Establish {
+            pairs,
+            images,
+            kind,
+            verdict,
+            renewed,
+            emptied,
+            freezes: holds.then_some(until_us),
+        }
+    }
+
+    /// After a fast reverse restore the old target misses what was never copied to it (semantics 3.4).
+    fn emptied_by(
+        &mut self,
+        spec: &EstablishSpec,
+        renewed: Option<u32>,
+    ) -> Option<(usize, Pair, u32)> {
+        if spec.action != EstablishAction::FastReverse {
+            return None;
+        }
+        let copy = self.directory.copies.get(&renewed?)?;
+        let (image, pair) = (copy.image, copy.pair);
+        let number = self.model.next_number();
+        self.model.begin_withdraw(image, pair, number, Leaves::Unknown);
+        Some((image, pair, number))
+    }
+
+    /// There was no fast reverse restore.
+    pub(super) fn not_emptied(&mut self, emptied: Option<(usize, Pair, u32)>) {
+        if let Some((image, pair, number)) = emptied {
+            self.model.retract_withdraw(image, pair, number);
+        }
+    }
+
+    /// The relationship of whole volumes that the command takes to a new T0.
+    fn renewed_by(&self, spec: &EstablishSpec) -> Option<u32> {
+        let plain = spec.action == EstablishAction::Establish;
+        if plain && spec.incremental == Incremental::No {
+            return None;
+        }
+        let [pair] = &spec.pairs[..] else { return None };
+        let (source, _) = self.directory.volume_named(&pair.source)?;
+        let (target, _) = self.directory.volume_named(&pair.target)?;
+        let same = |pair: &Pair| (pair.source, pair.target) == (source, target);
+        let reversed = |pair: &Pair| (pair.target, pair.source) == (source, target);
+        let meant = |copy: &KnownCopy| match spec.action {
+            EstablishAction::Establish => {
+                copy.kind.incremental && (same(&copy.pair) || reversed(&copy.pair))
+            }
+            EstablishAction::Refresh => same(&copy.pair),
+            EstablishAction::Reverse | EstablishAction::FastReverse => reversed(&copy.pair),
+        };
+        let mut copies = self.directory.copies.iter();
+        copies.find(|(_, copy)| copy.kind.whole && meant(copy)).map(|(id, _)| *id)
+    }
+
+    /// The NOCOPY relationships of a source may end by themselves from now on.
+    fn convert(&mut self, source: &str) {
+        let Some((source, _)) = self.directory.volume_named(source) else { return };
+        let thin: BTreeSet<u32> = self
+            .directory
+            .volumes
+            .iter()
+            .filter(|(_, known)| known.pool.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        for copy in self.directory.copies.values_mut() {
+            if copy.pair.source == source && !thin.contains(&copy.pair.target) {
+                copy.kind.mode = CopyMode::Copy;
+                copy.ends_itself = !copy.kind.incremental;
+            }
+        }
+    }
+
+    /// The sources of these pairs hold their writes. The timer is that of the first freeze.
+    fn frozen(&mut self, pairs: &[Pair], until_us: u64) {
+        let first = self.directory.frozen.values().copied().min().unwrap_or(until_us);
+        for pair in pairs {
+            self.directory.frozen.entry(pair.source).or_insert(first.min(until_us));
+        }
+    }
+
+    /// A write that came when its volume was frozen waits for a thaw (Z1).
+    fn judge_held(&self, volume: u32, held_until_us: Option<u64>) -> Result<(), String> {
+        let held = held_until_us.is_some_and(|until| self.now.monotonic_us < until);
+        let still = self.directory.frozen.contains_key(&volume);
+        if held && still && !self.shutting_down && !self.faults_since_open() {
+            return Err("answered while its volume was frozen".to_owned());
+        }
+        Ok(())
+    }
+
     fn judge_delete(&self, volume: u32) -> Verdict {
         let related = |copy: &&KnownCopy| copy.pair.source == volume || copy.pair.target == volume;
-        let certain = |copy: &KnownCopy| copy.mode == CopyMode::Nocopy && !copy.leaving;
+        let certain = |copy: &KnownCopy| !copy.ends_itself && !copy.leaving;
         if self.directory.copies.values().filter(related).any(certain) {
             Verdict::Refuse
         } else if self.commanded.is_empty()
@@ -168,10 +301,16 @@ impl World {
             .iter()
             .filter(|(id, copy)| {
                 spec.id.is_none_or(|wanted| wanted.0 == **id)
-                    && spec.source.as_ref().is_none_or(|name| named(copy.pair.source, name))
+                    && spec.source.as_ref().is_none_or(|name| {
+                        named(copy.pair.source, name) || spec.ddsw && named(copy.pair.target, name)
+                    })
                     && spec.target.as_ref().is_none_or(|name| named(copy.pair.target, name))
             })
             .filter(|(_, copy)| !copy.leaving)
+            // With DDSW only those end at once that have the volume as their target.
+            .filter(|(_, copy)| {
+                !spec.ddsw || spec.source.as_ref().is_none_or(|name| named(copy.pair.target, name))
+            })
             .map(|(id, _)| *id)
             .collect();
         for id in &meant {
@@ -179,10 +318,16 @@ impl World {
                 self.directory.copies.get(id).map(|copy| self.directory.leaves(copy.pair.target));
             if let (Some(copy), Some(leaves)) = (self.directory.copies.get_mut(id), leaves) {
                 copy.leaving = true;
-                self.model.begin_withdraw(copy.image, number, leaves);
+                self.model.begin_withdraw(copy.image, copy.pair, number, leaves);
             }
         }
-        Commanded::Withdraw { copies: meant.into_iter().map(|id| (id, number)).collect() }
+        if let (true, Some(source)) = (spec.ddsw, &spec.source) {
+            self.convert(source);
+        }
+        Commanded::Withdraw {
+            ddsw: spec.ddsw,
+            copies: meant.into_iter().map(|id| (id, number)).collect(),
+        }
     }
 
     /// How bytes of volumes are judged now.
@@ -228,6 +373,9 @@ impl World {
             }
             (RequestError::Io | RequestError::FailStop, _) => self.faults_since_open(),
             (RequestError::Shutdown, _) => self.shutting_down,
+            (RequestError::Inhibited, Asked::Write { .. }) => {
+                self.directory.inhibited.contains(&volume)
+            }
             _ => false,
         };
         if !admitted {
@@ -253,6 +401,9 @@ impl World {
         let one_block = range.start / 4096 == (range.end - 1) / 4096;
         match error {
             RequestError::PastEnd { .. } | RequestError::WritePastEnd { .. } => {
+                self.model.retract_write(volume, range, number);
+            }
+            RequestError::Inhibited if one_block => {
                 self.model.retract_write(volume, range, number);
             }
             RequestError::NoSpace if one_block && !self.faults_since_open() => {
@@ -284,7 +435,8 @@ impl World {
                 self.model.end_read(since);
                 self.model.flushed(volume, since);
             }
-            (Asked::Write { volume, range, number, durable }, ReplyData::Done) => {
+            (Asked::Write { volume, range, number, durable, held_until_us }, ReplyData::Done) => {
+                self.judge_held(volume, held_until_us)?;
                 self.model.end_write(volume, range, number, durable);
             }
             (asked, data) => return Err(format!("{data:?} is no reply to {asked:?}")),
@@ -379,14 +531,22 @@ impl World {
                 self.directory.volumes.remove(&volume);
                 self.model.delete_volume(volume);
             }
-            (Commanded::Establish { pairs, images, mode, verdict }, Report::Copies(copies)) => {
+            (
+                Commanded::Establish { pairs, images, kind, verdict, freezes, .. },
+                Report::Copies(copies),
+            ) => {
                 if verdict == Verdict::Refuse {
                     return Err("accepted against the rules".to_owned());
                 }
-                self.established(&pairs, &images, mode, &copies)?;
+                self.established(&pairs, &images, kind, &copies)?;
+                let thawing =
+                    self.commanded.values().any(|other| matches!(other, Commanded::Thaw));
+                if let Some(until_us) = freezes.filter(|_| !thawing) {
+                    self.frozen(&pairs, until_us);
+                }
                 self.look_early(&pairs);
             }
-            (Commanded::Withdraw { copies }, Report::Copies(withdrawn)) => {
+            (Commanded::Withdraw { copies, .. }, Report::Copies(withdrawn)) => {
                 self.withdrawn(&copies, &withdrawn)?;
             }
             (Commanded::CopyList { must }, Report::Copies(copies)) => {
@@ -407,7 +567,7 @@ impl World {
                     ));
                 }
             }
-            (Commanded::Other, _) => {}
+            (Commanded::Other | Commanded::Thaw, _) => {}
             (_, report) => return Err(format!("{report:?} is no answer to that")),
         }
         Ok(())
@@ -417,15 +577,25 @@ impl World {
         &mut self,
         pairs: &[Pair],
         images: &[usize],
-        mode: CopyMode,
+        kind: CopyKind,
         reports: &[CopyReport],
     ) -> Result<(), String> {
         self.model.end_establish(images);
         for (pair, image) in pairs.iter().zip(images) {
             let report = reports.iter().find(|report| lies(pair, report, &self.directory));
             let report = report.ok_or_else(|| format!("{pair:?} is missing in {reports:?}"))?;
-            let copy =
-                KnownCopy { image: *image, pair: *pair, mode, failed: false, leaving: false };
+            let thin = self.directory.leaves(pair.target) == Leaves::Zeroes;
+            let on_demand = self.directory.policy.ends_nocopy();
+            let copied = kind.mode == CopyMode::Copy || on_demand;
+            let copy = KnownCopy {
+                image: *image,
+                pair: *pair,
+                ends_itself: copied && !kind.incremental && !thin,
+                kind,
+                moment: report.moment,
+                failed: false,
+                leaving: false,
+            };
             self.directory.copies.insert(report.id, copy);
         }
         Ok(())
@@ -448,7 +618,7 @@ impl World {
                 continue;
             };
             let report = withdrawn.iter().find(|report| report.id == *id);
-            if report.is_none() && copy.mode == CopyMode::Nocopy {
+            if report.is_none() && !copy.ends_itself {
                 return Err(format!("relationship {id} was not withdrawn"));
             }
             let leaves = self.directory.leaves(copy.pair.target);
@@ -458,9 +628,9 @@ impl World {
                     && report.state != CopyState::Failed
             };
             if report.is_none_or(exact) {
-                self.model.retract_withdraw(copy.image, *number);
+                self.model.retract_withdraw(copy.image, copy.pair, *number);
             } else {
-                self.model.end_withdraw(copy.image, *number, leaves);
+                self.model.end_withdraw(copy.pair, *number, leaves);
             }
             let failed = report.is_some_and(|report| report.state == CopyState::Failed);
             if failed && leaves == Leaves::Unknown {
@@ -497,8 +667,10 @@ impl World {
             Commanded::VolumeDelete { verdict, .. } | Commanded::Establish { verdict, .. } => {
                 *verdict == Verdict::Accept
             }
-            Commanded::Withdraw { copies } => {
-                let certain = |copy: &KnownCopy| copy.mode == CopyMode::Nocopy;
+            // With DDSW a thin target is reason enough.
+            Commanded::Withdraw { ddsw: true, .. } => false,
+            Commanded::Withdraw { copies, .. } => {
+                let certain = |copy: &KnownCopy| !copy.ends_itself;
                 copies.iter().any(|(id, _)| self.directory.copies.get(id).is_some_and(certain))
             }
             Commanded::PoolCreate { .. } | Commanded::CopyList { .. } => true,
@@ -518,10 +690,13 @@ impl World {
                     known.usable = true;
                 }
             }
-            Commanded::Establish { images, .. } => self.model.retract_establish(&images),
-            Commanded::Withdraw { copies } => {
+            Commanded::Establish { images, emptied, .. } => {
+                self.model.retract_establish(&images);
+                self.not_emptied(emptied);
+            }
+            Commanded::Withdraw { copies, ddsw } => {
                 for (id, number) in copies {
-                    self.unwithdrawn(id, number, stopped);
+                    self.unwithdrawn(id, number, stopped || ddsw);
                 }
             }
             _ => {}
@@ -534,7 +709,7 @@ impl World {
         let Some(copy) = self.directory.copies.get_mut(&id) else {
             return;
         };
-        self.model.retract_withdraw(copy.image, number);
+        self.model.retract_withdraw(copy.image, copy.pair, number);
         copy.leaving = false;
         if !lives {
             self.directory.copies.remove(&id);

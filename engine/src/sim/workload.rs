@@ -3,18 +3,20 @@
 //! A seed first draws a plan: how large things are, how often each kind of action comes, whether
 //! pools run full and whether the disk fails (swarm testing: what is left out matters, too).
 
-use super::directory::{Directory, KnownVolume};
+use super::directory::{Directory, KnownCopy, KnownVolume};
 use super::faults::{ActionKind, Fault, ObjectKind, Strikes, SyncFailure};
 use super::prng::Prng;
 use crate::admin::{
-    Command, CopyMode, CopySelector, EstablishSpec, ExtentSpec, PairSpec, VolumeSpec,
+    Command, CopyMode, CopySelector, EstablishAction, EstablishSpec, ExtentSpec, Freeze,
+    Incremental, PairSpec, Profile, VolumeSpec, WithdrawSpec,
 };
 use crate::geometry::VolumeType;
 use crate::io::{IoFailure, ZeroSpace};
+use crate::policy::Policy;
 use crate::units::{ByteRange, RelationshipId};
 
 /// Kinds of actions, in the order of `Plan::weights`.
-const KINDS: usize = 16;
+const KINDS: usize = 20;
 /// Most volumes of a run, so that comparing all of them stays cheap.
 const VOLUMES_MAX: usize = 12;
 
@@ -41,6 +43,8 @@ pub struct Plan {
     pub segment_bytes: u32,
     /// Failures of the disk.
     pub faults: Vec<Fault>,
+    /// The rules of the store.
+    pub policy: Policy,
     /// What a failed sync leaves.
     pub sync_failure: SyncFailure,
     /// How many turns of disk and engine follow an action, on average.
@@ -94,7 +98,8 @@ pub enum Stop {
 impl Plan {
     /// The plan of a seed.
     pub fn draw(prng: &mut Prng) -> Self {
-        let typical: [u32; KINDS] = [30, 60, 10, 4, 6, 3, 10, 5, 2, 1, 2, 1, 1, 1, 1, 1];
+        let typical: [u32; KINDS] =
+            [30, 60, 10, 4, 6, 3, 10, 5, 2, 1, 2, 1, 1, 1, 1, 1, 6, 1, 1, 1];
         let mut weights = typical;
         for weight in &mut weights {
             *weight *= [0, 1, 1, 2, 4][prng.index(5)];
@@ -118,6 +123,11 @@ impl Plan {
             pool_may_fill,
             journal_bytes: u64::from(segment_bytes) * prng.between(8, 16),
             segment_bytes,
+            policy: Policy {
+                profile: if prng.once_in(3) { Profile::Ibm } else { Profile::Xp7 },
+                freeze_seconds: 1,
+                ..Policy::default()
+            },
             faults: if prng.once_in(5) { vec![draw_fault(prng)] } else { Vec::new() },
             sync_failure: *prng
                 .pick(&[SyncFailure::Dropped, SyncFailure::Kept, SyncFailure::Latched])
@@ -141,6 +151,7 @@ impl Plan {
             pool_may_fill: pool_slots < 1 << 14,
             journal_bytes: 8 << 18,
             segment_bytes: 1 << 18,
+            policy: Policy::default(),
             faults: Vec::new(),
             sync_failure: SyncFailure::Dropped,
             turns: 1,
@@ -210,7 +221,11 @@ impl Workload {
             12 => self.pool(directory).map(Move::Command),
             13 => Some(Move::Stop(Stop::Kill)),
             14 => Some(Move::Stop(Stop::PowerCut)),
-            _ => Some(Move::Stop(Stop::Shutdown)),
+            15 => Some(Move::Stop(Stop::Shutdown)),
+            16 => self.renew(directory).map(Move::Command),
+            17 => self.convert(directory).map(Move::Command),
+            18 => self.withdraw_after_copy(directory).map(Move::Command),
+            _ => Some(Move::Command(Command::Thaw { cu: 0, verify: None })),
         }
     }
 
@@ -303,12 +318,67 @@ impl Workload {
         if self.prng.once_in(100) {
             "nobody".clone_into(&mut pairs[0].source);
         }
+        let records = [Incremental::TargetWritable, Incremental::TargetWritable, Incremental::Yes];
+        let incremental = if self.prng.once_in(2) && !space_efficient {
+            records[self.prng.index(records.len())]
+        } else {
+            Incremental::No
+        };
+        let freeze = if self.prng.once_in(12) { Freeze::HoldWrites } else { Freeze::No };
         Command::CopyEstablish(EstablishSpec {
             pairs,
             mode,
             space_efficient,
+            incremental,
+            freeze,
             ..EstablishSpec::default()
         })
+    }
+
+    /// A new moment of a relationship of whole volumes: a refresh, or a reversal.
+    fn renew(&mut self, directory: &Directory) -> Option<Command> {
+        let whole = |copy: &&KnownCopy| copy.kind.whole && !copy.leaving;
+        let copies: Vec<&KnownCopy> = directory.copies.values().filter(whole).collect();
+        let copy = *self.prng.pick(&copies)?;
+        let source = directory.volumes.get(&copy.pair.source)?;
+        let target = directory.volumes.get(&copy.pair.target)?;
+        let actions = [
+            EstablishAction::Refresh,
+            EstablishAction::Refresh,
+            EstablishAction::Reverse,
+            EstablishAction::FastReverse,
+        ];
+        let action = actions[self.prng.index(actions.len())];
+        let pairs = vec![match action {
+            EstablishAction::Refresh => pair(source, target, Vec::new()),
+            _ => pair(target, source, Vec::new()),
+        }];
+        let mode = if self.prng.once_in(3) { CopyMode::Nocopy } else { CopyMode::Copy };
+        let incremental = if self.prng.once_in(8) { Incremental::Last } else { Incremental::No };
+        let freeze = if self.prng.once_in(12) { Freeze::HoldWrites } else { Freeze::No };
+        Some(Command::CopyEstablish(EstablishSpec {
+            pairs,
+            mode,
+            action,
+            incremental,
+            freeze,
+            ..EstablishSpec::default()
+        }))
+    }
+
+    fn source_name(&mut self, directory: &Directory) -> Option<String> {
+        let copies: Vec<&KnownCopy> = directory.copies.values().collect();
+        let source = self.prng.pick(&copies)?.pair.source;
+        Some(directory.volumes.get(&source)?.name.clone())
+    }
+
+    fn convert(&mut self, directory: &Directory) -> Option<Command> {
+        Some(Command::CopyConvert { source: self.source_name(directory)? })
+    }
+
+    fn withdraw_after_copy(&mut self, directory: &Directory) -> Option<Command> {
+        let source = Some(self.source_name(directory)?);
+        Some(Command::CopyWithdraw(WithdrawSpec { source, ddsw: true, ..WithdrawSpec::default() }))
     }
 
     fn withdraw(&mut self, directory: &Directory) -> Option<Command> {

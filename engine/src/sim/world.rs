@@ -16,7 +16,9 @@ use super::mutation::Mutation;
 use super::pattern;
 use super::prng::{Prng, mix};
 use super::workload::{Ask, Move, Plan, Stop, Workload, volume};
-use crate::admin::{Answer, Command, CommandId, CopySelector, Report, WithdrawSpec};
+use crate::admin::{
+    Answer, Command, CommandId, CopySelector, EstablishAction, Incremental, Report, WithdrawSpec,
+};
 
 use crate::io::{Buffer, Op};
 use crate::request::{Durability, Reply, Request, RequestAction, RequestId};
@@ -155,7 +157,7 @@ impl World {
             engine,
             disk,
             model: Model::default(),
-            directory: Directory::default(),
+            directory: Directory { policy: plan.policy, ..Directory::default() },
             plan,
             config,
             prng: prng.actor("world"),
@@ -211,6 +213,7 @@ impl World {
             create,
             entropy: [7; 32],
             mutation: config.mutation,
+            policy: plan.policy,
             ..OpenOptions::default()
         }
     }
@@ -307,6 +310,7 @@ impl World {
 
     /// Tells the model that a request begins.
     fn begin(&mut self, volume: u32, ask: Ask) -> Asked {
+        let held_until_us = self.directory.frozen.get(&volume).copied();
         match ask {
             Ask::Read(range) => Asked::Read { volume, range, since: self.model.begin_read() },
             Ask::Status(range) => Asked::Status { volume, range, since: self.model.begin_read() },
@@ -315,13 +319,13 @@ impl World {
                 let number = self.model.next_number();
                 let value = Value::Data { write: number, shift: 0 };
                 self.model.begin_write(volume, range, number, value, true);
-                Asked::Write { volume, range, number, durable }
+                Asked::Write { volume, range, number, durable, held_until_us }
             }
             Ask::Trim(range, durable) | Ask::Zeroes(range, _, durable) => {
                 let number = self.model.next_number();
                 let certain = matches!(ask, Ask::Zeroes(..));
                 self.model.begin_write(volume, range, number, Value::Zero, certain);
-                Asked::Write { volume, range, number, durable }
+                Asked::Write { volume, range, number, durable, held_until_us }
             }
         }
     }
@@ -339,6 +343,25 @@ impl World {
         }
         let establishing =
             || self.commanded.values().any(|other| matches!(other, Commanded::Establish { .. }));
+        let renews = |command: &Command| match command {
+            Command::CopyEstablish(spec) => {
+                spec.action != EstablishAction::Establish || spec.incremental != Incremental::No
+            }
+            _ => false,
+        };
+        let copies = matches!(
+            command,
+            Command::CopyEstablish(_) | Command::CopyWithdraw(_) | Command::CopyConvert { .. }
+        );
+        let renewing = || {
+            self.commanded
+                .values()
+                .any(|other| matches!(other, Commanded::Establish { renewed: Some(_), .. }))
+        };
+        if (renews(&command) && !self.commanded.is_empty()) || (copies && renewing()) {
+            // What becomes of the others would depend on which comes first.
+            return;
+        }
         if let Command::CopyWithdraw(WithdrawSpec { id: None, .. }) = &command
             && establishing()
         {

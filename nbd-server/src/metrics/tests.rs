@@ -57,6 +57,7 @@ fn copy(id: u32, ended: Option<EndReason>) -> CopyReport {
         space_efficient: false,
         tracks_left: 6,
         established_at: 1,
+        moment: 1,
         durable: true,
         ended,
     }

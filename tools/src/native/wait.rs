@@ -177,6 +177,7 @@ mod tests {
             space_efficient: false,
             tracks_left: 5,
             established_at: u64::from(id),
+            moment: 1,
             durable: true,
             ended,
         }

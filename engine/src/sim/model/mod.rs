@@ -77,6 +77,8 @@ struct Image {
     cut: usize,
     /// Number of the establish.
     number: u32,
+    /// What this number leaves on the source is not in the image: it comes with the establish itself.
+    without: Option<u32>,
     state: ImageState,
 }
 
@@ -229,7 +231,7 @@ impl Model {
     }
 
     /// An establish of these pairs begins; gives its number and the images that it may make.
-    pub fn begin_establish(&mut self, pairs: &[Pair]) -> (u32, Vec<usize>) {
+    pub fn begin_establish(&mut self, pairs: &[Pair], without: Option<u32>) -> (u32, Vec<usize>) {
         let low = self.begin_read();
         let number = self.next_number();
         self.cuts.push(Cut { low, high: NEVER });
@@ -237,7 +239,8 @@ impl Model {
         for pair in pairs {
             let image = self.images.len();
             let cut = self.cuts.len() - 1;
-            self.images.push(Image { pair: *pair, cut, number, state: ImageState::Pending });
+            let state = ImageState::Pending;
+            self.images.push(Image { pair: *pair, cut, number, without, state });
             images.push(image);
             let value = Value::Image { image, shift: pair.shift() };
             if let Some(content) = self.volumes.get_mut(&pair.target) {
@@ -252,13 +255,14 @@ impl Model {
     pub fn end_establish(&mut self, images: &[usize]) {
         let now = self.tick();
         for index in images {
-            let Image { pair, cut, number, .. } = self.images[*index];
+            let Image { pair, cut, number, without, .. } = self.images[*index];
             let low = self.cuts[cut].low;
             self.cuts[cut].high = now;
             self.open.remove(&low);
             let content = self.volumes.get(&pair.source).map(|source| {
                 source.part(pair.source_range(), |version| {
-                    version.superseded > low || version.gone > low
+                    (version.superseded > low || version.gone > low)
+                        && Some(version.number) != without
                 })
             });
             self.images[*index].state = ImageState::Taken(content.unwrap_or_default());
@@ -279,11 +283,10 @@ impl Model {
         }
     }
 
-    /// A withdraw of this image begins: from now on what is not copied may be anything, or, of a
+    /// A withdraw of this part of an image begins: from now on what is not copied may be anything, or, of a
     /// thin target, everything zeroes (decision D8).
-    pub fn begin_withdraw(&mut self, image: usize, number: u32, leaves: Leaves) {
+    pub fn begin_withdraw(&mut self, image: usize, pair: Pair, number: u32, leaves: Leaves) {
         let now = self.tick();
-        let pair = self.images[image].pair;
         let Some(target) = self.volumes.get_mut(&pair.target) else {
             return;
         };
@@ -300,18 +303,16 @@ impl Model {
         });
     }
 
-    /// The withdraw was answered, or was found done after a crash.
-    pub fn end_withdraw(&mut self, image: usize, number: u32, leaves: Leaves) {
+    /// The withdraw of this part was answered, or was found done after a crash.
+    pub fn end_withdraw(&mut self, pair: Pair, number: u32, leaves: Leaves) {
         let now = self.tick();
-        let pair = self.images[image].pair;
         if let (Leaves::Zeroes, Some(target)) = (leaves, self.volumes.get_mut(&pair.target)) {
             target.confirm(pair.target_range(), number, now);
         }
     }
 
-    /// The withdraw did not touch this image, though perhaps others.
-    pub fn retract_withdraw(&mut self, image: usize, number: u32) {
-        let pair = self.images[image].pair;
+    /// The withdraw did not touch this part of an image, though perhaps others.
+    pub fn retract_withdraw(&mut self, image: usize, pair: Pair, number: u32) {
         if let Some(target) = self.volumes.get_mut(&pair.target) {
             target.for_each(pair.target_range(), |versions| {
                 let own =

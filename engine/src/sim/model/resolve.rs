@@ -8,7 +8,7 @@ use crate::sim::pattern;
 use crate::units::ByteRange;
 
 /// Images of images of images that are looked through.
-const IMAGES_DEEP: u32 = 8;
+const IMAGES_DEEP: u32 = 40;
 
 impl Model {
     /// What may stand in the sector from byte `at` of the volume on, for a report.

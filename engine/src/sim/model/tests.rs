@@ -27,7 +27,7 @@ fn data(number: u32) -> Vec<u8> {
 
 fn establish(model: &mut Model) -> Vec<usize> {
     let pair = Pair { source: 1, target: 2, source_start: 0, target_start: 0, bytes: 65_536 };
-    let (_, images) = model.begin_establish(&[pair]);
+    let (_, images) = model.begin_establish(&[pair], None);
     model.end_establish(&images);
     images
 }
@@ -91,7 +91,7 @@ fn two_reads_of_an_image_agree_on_its_instant() {
     let mut model = Model::default();
     let first = written(&mut model);
     let pair = Pair { source: 1, target: 2, source_start: 0, target_start: 0, bytes: 65_536 };
-    let (_, images) = model.begin_establish(&[pair]);
+    let (_, images) = model.begin_establish(&[pair], None);
     let second = write(&mut model);
     let third = write(&mut model);
     model.end_establish(&images);
