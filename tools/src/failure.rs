@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::dump::DumpError;
 use crate::host::MalformedText;
+use crate::import::ImportError;
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +110,9 @@ pub(crate) enum Failure {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The tracks of a file cannot be told.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -139,6 +143,7 @@ impl Failure {
             Self::TimedOut { .. } => "timed_out",
             Self::NotFrozen { .. } => "not_frozen",
             Self::Dump(error) => error.kind(),
+            Self::Import(error) => error.kind(),
             Self::StoreUnavailable(OpenStoreError::InUse { .. }) => "busy",
             Self::StoreUnavailable(_) | Self::StoreUnreadable { .. } | Self::Unreadable { .. } => {
                 "unreadable"
@@ -182,6 +187,7 @@ impl Failure {
             Self::HostCommand { .. } => {
                 "the messages of the statements on standard output say what was refused, and why"
             }
+            Self::Import(error) => error.advice(),
             Self::Usage(_) => "see `flashtrack --help`",
             // Their messages say what to do.
             Self::StoreUnavailable(_)

@@ -1,10 +1,8 @@
 //! `flashtrack`, the command line of administrators.
 //!
 //! Read `cli` for what can be said, `native` for what a server is asked to do about it, `host` for the commands of
-//! mainframes, `dump` for images of volumes, which it reads and writes by `nbd`, `offline` for looks at a store
-//! without a server, `failure` for what can go wrong.
-
-#![forbid(unsafe_code)]
+//! mainframes, `dump` for images of volumes, which it reads and writes by `nbd`, `import` for the tracks of a file,
+//! `offline` for looks at a store without a server, `failure` for what can go wrong.
 
 mod cli;
 mod client;
@@ -12,6 +10,7 @@ mod dump;
 mod failure;
 mod generate;
 mod host;
+mod import;
 mod native;
 mod nbd;
 mod offline;

@@ -539,8 +539,7 @@ impl World {
                     return Err("accepted against the rules".to_owned());
                 }
                 self.established(&pairs, &images, kind, &copies)?;
-                let thawing =
-                    self.commanded.values().any(|other| matches!(other, Commanded::Thaw));
+                let thawing = self.commanded.values().any(|other| matches!(other, Commanded::Thaw));
                 if let Some(until_us) = freezes.filter(|_| !thawing) {
                     self.frozen(&pairs, until_us);
                 }

@@ -1,8 +1,11 @@
 //! Verbs of `dataset` and their options.
 
-use clap::{ArgGroup, Args, Subcommand};
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand, ValueHint};
 use flashtrack_engine::admin::DatasetExtent;
 
+use super::dump::NbdServer;
 use crate::values::dataset_extent;
 
 /// Verbs of `dataset`.
@@ -19,6 +22,28 @@ Example: flashtrack dataset define payroll data:0:160 data:3200:16 index:0:8")]
         /// COUNT tracks of a volume, from track FIRST on.
         #[arg(required = true, value_name = "VOLUME:FIRST:COUNT", value_parser = dataset_extent)]
         extents: Vec<DatasetExtent>,
+    },
+    /// Name the tracks in which the data of a file lies.
+    #[command(after_help = "\
+The file is on a file system that was made on this volume, attached as an NBD device, or on a
+partition of it, and the command runs on that machine (forward the control socket with ssh -L when
+that is not the server's). The file is synced, and its data compared with the volume's, so that no
+other volume is taken for it. Its tracks are rounded outwards. A file whose data is not where its
+file system says, or not as it is (inline, compressed, encrypted), is refused. The tracks are those
+of this moment: import again when the file has grown or was written anew.
+
+Example: flashtrack dataset import table --file /mnt/db/table.ibd --volume data")]
+    Import {
+        /// Its name, unique among datasets.
+        name: String,
+        /// The file.
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The volume that holds the file system.
+        #[arg(long, value_name = "VOLUME")]
+        volume: String,
+        #[command(flatten)]
+        server: NbdServer,
     },
     /// List all datasets.
     #[command(after_help = "Example: flashtrack dataset list --json | jq '.[].name'")]

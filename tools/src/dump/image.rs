@@ -19,6 +19,7 @@ use super::format::{CopyOf, Header};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::native::copy::copies;
+use crate::native::volume;
 
 /// A volume and what makes its image.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub(super) struct Image {
 
 /// Looks at a volume.
 pub(super) async fn look(client: &Client, name: &str) -> Result<Image, Failure> {
-    let volume = volume(client, name).await?;
+    let volume = volume::named(client, name).await?;
     let command = Command::CopyShow(CopySelector::Target(name.to_owned()));
     let mut onto = Vec::new();
     for report in copies(client, &command).await?.into_iter().filter(|copy| copy.ended.is_none()) {
@@ -47,14 +48,6 @@ pub(super) async fn look(client: &Client, name: &str) -> Result<Image, Failure> 
         });
     }
     Ok(Image { volume, copies: onto })
-}
-
-/// The one volume of that name.
-pub(super) async fn volume(client: &Client, name: &str) -> Result<VolumeReport, Failure> {
-    match client.command(&Command::VolumeShow { name: name.to_owned() }).await? {
-        Report::Volumes(volumes) => volumes.into_iter().next().ok_or_else(|| client.unexpected()),
-        _ => Err(client.unexpected()),
-    }
 }
 
 /// Fails when the image was not the same all the time since `look`: then what was read is worth nothing.

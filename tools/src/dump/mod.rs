@@ -35,7 +35,7 @@ use self::image::Image;
 use self::writer::{DumpWriter, Finished, Resumption};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::nbd::{Address, Connection};
+use crate::nbd::{Address, Connection, Stream};
 use crate::output::Output;
 
 /// Pieces between the thread that reads the volume and the one that compresses and writes.
@@ -98,6 +98,8 @@ pub(crate) async fn dump(
     let image = image::look(client, &options.volume).await?;
     let (base, mut ranges) = plan(client, &image, &options).await?;
     let header = header(&image, base)?;
+    // Before the file is made: what cannot be read leaves no file behind.
+    let connection = connect(options.nbd.clone(), &image).await?;
     let (header, place, resumption) = file::open(&options, header)?;
     if let Some(resumption) = &resumption {
         ranges.retain_mut(|range| {
@@ -106,7 +108,7 @@ pub(crate) async fn dump(
         });
     }
     let bar = progress::bar(ranges.iter().map(|range| range.end - range.start).sum(), output);
-    let job = Job { header: header.clone(), ranges, resumption, nbd: options.nbd.clone(), bar };
+    let job = Job { connection, header: header.clone(), ranges, resumption, bar };
     let writer = blocking(move || job.run(place)).await??;
     image::check_it_stands(client, &image).await?;
     let finished = blocking(move || file::finish(writer)).await??;
@@ -145,6 +147,19 @@ async fn plan(
     Ok((Some(Finished::base(&header, &manifest)), ranges))
 }
 
+/// Opens the volume's export.
+async fn connect(nbd: Address, image: &Image) -> Result<Connection<Stream>, DumpError> {
+    let (volume, size_bytes) = (image.volume.name.clone(), image.volume.size_bytes);
+    blocking(move || {
+        let connection = Connection::open(nbd.connect()?, &volume)?;
+        match connection.size_bytes() {
+            same if same == size_bytes => Ok(connection),
+            export_bytes => Err(DumpError::OtherServer { volume, size_bytes, export_bytes }),
+        }
+    })
+    .await?
+}
+
 fn header(image: &Image, base: Option<Base>) -> Result<Header, Failure> {
     let mut id = [0; 16];
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).map_err(|error| {
@@ -169,22 +184,16 @@ fn header(image: &Image, base: Option<Base>) -> Result<Header, Failure> {
 
 /// The part of a dump that reads the volume.
 struct Job {
+    connection: Connection<Stream>,
     header: Header,
     ranges: Vec<Range<u64>>,
     resumption: Option<Resumption>,
-    nbd: Address,
     bar: ProgressBar,
 }
 
 impl Job {
     /// Reads in this thread, writes in another one. Gives the dump without its end.
-    fn run(self, place: Place) -> Result<DumpFile, DumpError> {
-        let mut connection = Connection::open(self.nbd.connect()?, &self.header.volume)?;
-        let export_bytes = connection.size_bytes();
-        if export_bytes != self.header.size_bytes {
-            let (volume, size_bytes) = (self.header.volume, self.header.size_bytes);
-            return Err(DumpError::OtherServer { volume, size_bytes, export_bytes });
-        }
+    fn run(mut self, place: Place) -> Result<DumpFile, DumpError> {
         let failed = DumpError::file("write", place.path());
         let writer = match self.resumption {
             None => DumpWriter::begin(place, &self.header),
@@ -194,14 +203,14 @@ impl Job {
         let (pieces, incoming) = sync_channel(PIECES_BETWEEN);
         let bar = self.bar.clone();
         let writing = std::thread::spawn(move || write_all(writer, &incoming, &bar));
-        let read = read_all(&mut connection, &self.ranges, &pieces);
+        let read = read_all(&mut self.connection, &self.ranges, &pieces);
         drop(pieces);
         let written = writing.join().map_err(|_| DumpError::Panicked)?;
         // Reading ends early when writing fails: that is then the cause.
         let writer = written.map_err(failed)?;
         read?;
         self.bar.finish();
-        connection.close()?;
+        self.connection.close()?;
         Ok(writer)
     }
 }

@@ -18,9 +18,10 @@ use super::error::DumpError;
 use super::format::{Base, Header, Piece};
 use super::reader::DumpReader;
 use super::writer::Finished;
-use super::{blocking, image, progress};
+use super::{blocking, progress};
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::native::volume;
 use crate::nbd::{Address, Connection};
 use crate::output::Output;
 
@@ -75,7 +76,7 @@ pub(crate) async fn restore(
     client: &Client,
     output: Output,
 ) -> Result<RestoreSummary, Failure> {
-    let volume = image::volume(client, &options.volume).await?;
+    let volume = volume::named(client, &options.volume).await?;
     let relationships = volume.source_relationships + volume.target_relationships;
     if !options.force && (volume.connections > 0 || relationships > 0) {
         let (volume, connections) = (volume.name, volume.connections);

@@ -9,7 +9,8 @@ use super::copy::{copies, copy_mode, freeze, listing as copy_listing};
 use crate::cli::{DatasetCopy, DatasetVerb};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::output::{Output, table};
+use crate::import;
+use crate::output::{Output, size, table};
 
 /// Carries out one verb.
 pub(crate) async fn run(verb: DatasetVerb, client: &Client, output: Output) -> Result<(), Failure> {
@@ -17,6 +18,12 @@ pub(crate) async fn run(verb: DatasetVerb, client: &Client, output: Output) -> R
         DatasetVerb::Define { name, extents } => {
             let dataset = one(client, &Command::DatasetDefine { name, extents }).await?;
             output.object(&dataset, shown)
+        }
+        DatasetVerb::Import { name, file, volume, server } => {
+            let volume = super::volume::named(client, &volume).await?;
+            let (extents, unwritten_bytes) = import::extents(&file, &volume, &server.nbd)?;
+            let dataset = one(client, &Command::DatasetDefine { name, extents }).await?;
+            output.object(&dataset, |dataset| imported(dataset, unwritten_bytes))
         }
         DatasetVerb::List => {
             output.list(&datasets(client, &Command::DatasetList {}).await?, listing)
@@ -86,6 +93,15 @@ fn volumes(dataset: &DatasetReport) -> Vec<&str> {
 
 fn volume(extent: &DatasetExtentReport) -> &str {
     extent.volume.as_deref().unwrap_or("(deleted)")
+}
+
+fn imported(dataset: &DatasetReport, unwritten_bytes: u64) -> String {
+    let text = shown(dataset);
+    if unwritten_bytes == 0 {
+        return text;
+    }
+    let unwritten = size(unwritten_bytes);
+    format!("{text}\nof that {unwritten} are allocated but were never written")
 }
 
 fn shown(dataset: &DatasetReport) -> String {

@@ -51,6 +51,11 @@ async fn one(client: &Client, command: &Command) -> Result<VolumeReport, Failure
     volumes.into_iter().next().ok_or_else(|| client.unexpected())
 }
 
+/// The volume of that name.
+pub(crate) async fn named(client: &Client, name: &str) -> Result<VolumeReport, Failure> {
+    one(client, &Command::VolumeShow { name: name.to_owned() }).await
+}
+
 fn created(volume: &VolumeReport, wanted: Option<u64>) -> String {
     let rounded = match wanted {
         Some(wanted) if wanted != volume.size_bytes => {

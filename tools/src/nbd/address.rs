@@ -94,3 +94,17 @@ impl Write for Stream {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+
+    #[test]
+    fn an_address_is_a_host_with_a_port_or_a_socket() {
+        assert_eq!("[::1]:10809".parse(), Ok(Address::Tcp("[::1]:10809".to_owned())));
+        assert_eq!("unix:/run/nbd".parse(), Ok(Address::Unix("/run/nbd".into())));
+        for nonsense in ["", "unix:", "host", ":1", "host:", "host:70000", "/run/nbd"] {
+            assert!(nonsense.parse::<Address>().is_err(), "{nonsense:?} was taken");
+        }
+    }
+}

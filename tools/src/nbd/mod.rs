@@ -11,7 +11,7 @@ mod handshake;
 mod tests;
 mod wire;
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, Stream};
 pub(crate) use connection::{Answer, Connection};
 pub(crate) use wire::Extent;
 

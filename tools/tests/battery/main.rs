@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use fake::{FakeServer, flashtrack, run, stderr, stdout, volume};
 
-const VERBS: [&[&str]; 32] = [
+const VERBS: [&[&str]; 33] = [
     &[],
     &["pool"],
     &["pool", "create"],
@@ -30,6 +30,7 @@ const VERBS: [&[&str]; 32] = [
     &["copy", "wait"],
     &["copy", "withdraw"],
     &["dataset", "define"],
+    &["dataset", "import"],
     &["dataset", "list"],
     &["dataset", "show"],
     &["dataset", "copy"],
@@ -85,6 +86,7 @@ fn bad_usage_exits_with_2_and_names_what_is_wrong() {
         (vec!["restore", "f"], "VOLUME"),
         (vec!["dataset", "define", "d"], "VOLUME:FIRST:COUNT"),
         (vec!["dataset", "define", "d", "v:0"], "VOLUME:FIRST:COUNT"),
+        (vec!["dataset", "import", "d", "--file", "f"], "--volume"),
         (vec!["dataset", "copy", "d"], "--onto"),
         (vec!["dataset", "copy", "d", "v", "--onto", "e"], "--onto"),
         (vec!["frobnicate"], "frobnicate"),

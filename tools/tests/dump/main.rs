@@ -5,11 +5,13 @@ mod since;
 
 use std::io::Write;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use server::Server;
 
 const MIB: usize = 1 << 20;
 const SIZE: usize = 16 * MIB;
+const TRACK: usize = 65_536;
 
 /// Bytes that do not compress.
 pub(crate) fn noise(bytes: usize, seed: u64) -> Vec<u8> {
@@ -45,7 +47,21 @@ fn a_copy_that_is_dumped_while_its_source_changes_is_restored_as_it_was() {
     server.volume("larger", SIZE as u64 + 128 * 1024);
     server.write("larger", SIZE as u64, b"what was there before");
 
-    let dumped = server.done(&["dump", "snap", &server.text("d")]);
+    let done = AtomicBool::new(false);
+    let dumped = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // From the end, where the dump comes last.
+            for (round, track) in (0..SIZE / TRACK).rev().cycle().enumerate() {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                server.write("data", (track * TRACK) as u64, &noise(TRACK, round as u64));
+            }
+        });
+        let dumped = server.done(&["dump", "snap", &server.text("d")]);
+        done.store(true, Ordering::Relaxed);
+        dumped
+    });
     let restored = server.done(&["restore", &server.text("d"), "larger"]);
 
     let stored = std::fs::metadata(server.path("d")).expect("the dump").len();
@@ -192,4 +208,5 @@ fn an_nbd_server_that_is_not_there_is_named() {
 
     assert_eq!(error["kind"], "unreachable", "{error}");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("/nonexistent/nbd")));
+    assert!(!server.path("d").exists(), "a dump that was never begun has left a file");
 }

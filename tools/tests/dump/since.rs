@@ -4,9 +4,7 @@ use flashtrack_engine::admin::{ChangesReport, TrackRun};
 use serde_json::json;
 
 use crate::server::Server;
-use crate::{SIZE, noise, server};
-
-const TRACK: usize = 65_536;
+use crate::{SIZE, TRACK, noise, server};
 
 /// Runs of tracks that relationships are said to have recorded, two in an answer.
 fn recorded(server: &Server, runs: &'static [(u32, u32)]) {
@@ -43,6 +41,34 @@ fn a_dump_since_another_has_only_what_changed_and_is_restored_with_it() {
     let restored = server.done(&["restore", &tuesday, "other", "--base", &monday]);
     assert_eq!(restored["dumps"][1], dumped["id"]);
     assert!(server.content("other", SIZE) == image);
+}
+
+#[test]
+fn an_incremental_copy_records_what_a_later_copy_of_its_source_differs_by() {
+    let (server, _) = server();
+    server.volume("anchor", SIZE as u64);
+    server.volume("snap2", SIZE as u64);
+    let (monday, tuesday) = (server.text("monday"), server.text("tuesday"));
+    server.done(&["copy", "establish", "data", "anchor", "--incremental"]);
+    server.done(&["copy", "wait", "--target", "anchor"]);
+    server.write("anchor", 3 * TRACK as u64, b"written to the target before the dump");
+    server.done(&["dump", "anchor", &monday]);
+    server.write("data", 5 * TRACK as u64 - 1, b"two tracks");
+    server.write("anchor", 30 * TRACK as u64, b"written to the target after the dump");
+
+    server.copy("data", "snap2");
+    let image = server.content("snap2", SIZE);
+    server.write("data", 0, &noise(TRACK, 9));
+    let dumped = server.done(&["dump", "snap2", &tuesday, "--since", &monday]);
+    let changed = SIZE as u64 - dumped["unchanged_bytes"].as_u64().expect("a number");
+    // Two on the source, two on the target, and the one that changed after the copy.
+    assert_eq!(changed, 5 * TRACK as u64, "{dumped}");
+    server.done(&["restore", &tuesday, "other", "--base", &monday]);
+    assert!(server.content("other", SIZE) == image);
+
+    server.done(&["copy", "refresh", "data", "anchor"]);
+    let error = server.refused(&["dump", "snap2", &server.text("d"), "--since", &monday]);
+    assert_eq!(error["kind"], "changes_unknown", "{error}");
 }
 
 #[test]

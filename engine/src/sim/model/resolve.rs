@@ -8,7 +8,7 @@ use crate::sim::pattern;
 use crate::units::ByteRange;
 
 /// Images of images of images that are looked through.
-const IMAGES_DEEP: u32 = 40;
+const IMAGES_DEEP: u32 = 16;
 
 impl Model {
     /// What may stand in the sector from byte `at` of the volume on, for a report.
@@ -64,9 +64,13 @@ impl Model {
         let Some(content) = self.volumes.get(&volume) else {
             return Ok(pieces);
         };
-        let Err(at) =
-            self.resolve(content, start, bytes, Judge { view, cut: None, depth: 0 }, &mut pieces)
-        else {
+        let Err(at) = self.resolve(
+            content,
+            start,
+            bytes,
+            Judge { view, cut: None, depth: 0, path: None },
+            &mut pieces,
+        ) else {
             return Ok(pieces);
         };
         let found = pattern::describe(
@@ -85,7 +89,7 @@ impl Model {
         content: &Content,
         start: u64,
         bytes: &[u8],
-        judge: Judge,
+        judge: Judge<'_>,
         out: &mut Vec<Piece>,
     ) -> Result<(), u64> {
         let range = ByteRange { start, end: start + bytes.len() as u64 };
@@ -117,7 +121,7 @@ impl Model {
         versions: &[Version],
         sector: ByteRange,
         bytes: &[u8],
-        judge: Judge,
+        judge: Judge<'_>,
         out: &mut Vec<Piece>,
     ) -> bool {
         let before = out.len();
@@ -140,7 +144,7 @@ impl Model {
         versions: &[Version],
         range: ByteRange,
         bytes: &[u8],
-        judge: Judge,
+        judge: Judge<'_>,
         out: &mut Vec<Piece>,
     ) -> bool {
         let admitted = versions.iter().rev().filter(|version| judge.admits(version));
@@ -190,11 +194,11 @@ impl Model {
         shift: i64,
         range: ByteRange,
         bytes: &[u8],
-        judge: Judge,
+        judge: Judge<'_>,
         out: &mut Vec<Piece>,
     ) -> bool {
         // Establishes in flight may point at each other; one of them will be refused.
-        if judge.depth == IMAGES_DEEP {
+        if judge.depth == IMAGES_DEEP || judge.is_within(image) {
             return false;
         }
         let Some(content) = self.image_content(image) else {
@@ -202,7 +206,13 @@ impl Model {
         };
         let before = out.len();
         let cut = self.images[image].cut;
-        let judge = Judge { cut: Some((cut, self.cuts[cut])), depth: judge.depth + 1, ..judge };
+        let path = Path { image, up: judge.path };
+        let judge = Judge {
+            cut: Some((cut, self.cuts[cut])),
+            depth: judge.depth + 1,
+            path: Some(&path),
+            ..judge
+        };
         let start = range.start.wrapping_add_signed(shift);
         if self.resolve(content, start, bytes, judge, out).is_err() {
             out.truncate(before);
@@ -224,13 +234,26 @@ impl Model {
 
 /// By what a version is admitted: the view, and the instant of the image that it is looked at through.
 #[derive(Clone, Copy)]
-struct Judge {
+struct Judge<'a> {
     view: View,
     cut: Option<(usize, Cut)>,
     depth: u32,
+    /// The images that are looked through.
+    path: Option<&'a Path<'a>>,
 }
 
-impl Judge {
+/// An image, and the one through which it is looked at.
+struct Path<'a> {
+    image: usize,
+    up: Option<&'a Path<'a>>,
+}
+
+impl Judge<'_> {
+    /// True when the image is looked through already.
+    fn is_within(&self, image: usize) -> bool {
+        std::iter::successors(self.path, |path| path.up).any(|path| path.image == image)
+    }
+
     fn admits(self, version: &Version) -> bool {
         let within = |ended: Time, since: Time| match self.cut {
             Some((_, cut)) => version.invoked < cut.high && ended > cut.low,
