@@ -74,10 +74,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Noun::Thaw { cu, verify } => native::thaw::run(cu, verify, &client, output).await,
             Noun::Store(verb) => native::store::run(verb, &client, output).await,
             Noun::Tso { command } => host::tso(&command, &client, output).await,
-            Noun::Dss { file } => host::deck(&file, host::Program::Dss, &client, output).await,
-            Noun::Ickdsf { file } => {
-                host::deck(&file, host::Program::Ickdsf, &client, output).await
-            }
+            Noun::Dss(deck) => host::deck(&deck, host::Program::Dss, &client, output).await,
+            Noun::Ickdsf(deck) => host::deck(&deck, host::Program::Ickdsf, &client, output).await,
             Noun::Completions { shell } => generate::completions(shell),
             Noun::Man { directory } => generate::manual(&directory),
         }

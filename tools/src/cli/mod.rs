@@ -6,6 +6,7 @@
 mod copy;
 mod dataset;
 mod dump;
+mod host;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub(crate) use self::copy::{
 };
 pub(crate) use self::dataset::{DatasetCopy, DatasetVerb};
 pub(crate) use self::dump::{Dump, Restore};
+pub(crate) use self::host::HostDeck;
 use crate::values::{byte_size, control_unit, device_number};
 
 /// Where packages put the control socket of `flashtrackd`.
@@ -122,7 +124,7 @@ Examples:
         /// The command, in quotes.
         command: String,
     },
-    /// Carry out DFSMSdss statements: COPY, CGCREATED. Volumes are named by serial, which is their name.
+    /// Carry out DFSMSdss statements: COPY, DUMP, RESTORE, CGCREATED. Volumes are named by serial, which is their name.
     #[command(after_help = "\
 The file has statements alone, or a job with `//` cards; a statement goes on in the next line after `-` or `+`.
 Exit codes: 0 for condition codes 0 and 4, 1 for 8, 2 when a statement is malformed (nothing is done).
@@ -130,12 +132,8 @@ All keywords: tools/docs/host_commands.md.
 
 Examples:
   echo 'COPY FULL INDYNAM(SORCEV) OUTDYNAM(TRGVOL) COPYVOLID' | flashtrack dss -
-  flashtrack dss nightly.jcl --json")]
-    Dss {
-        /// The file; - for standard input.
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-    },
+  flashtrack dss nightly.jcl --json --nbd unix:/run/flashtrack/nbd.sock")]
+    Dss(HostDeck),
     /// Carry out ICKDSF statements: FLASHCPY, CONTROL REMOVEFCPY, INIT.
     #[command(after_help = "\
 The file has statements alone, or a job with `//` cards; a statement goes on in the next line after `-` or `+`.
@@ -145,11 +143,7 @@ All keywords: tools/docs/host_commands.md.
 Examples:
   echo 'FLASHCPY ESTABLISH UNITADDRESS(0A00) TARGETVOL(0A,01,0A01)' | flashtrack ickdsf -
   echo 'FLASHCPY QUERY RELATIONS UNITADDRESS(0A00)' | flashtrack ickdsf -")]
-    Ickdsf {
-        /// The file; - for standard input.
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-    },
+    Ickdsf(HostDeck),
     /// Write a completion script for a shell to standard output.
     #[command(
         after_help = "Example: flashtrack completions bash > /etc/bash_completion.d/flashtrack"

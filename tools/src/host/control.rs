@@ -6,6 +6,8 @@ use flashtrack_engine::admin::{
 
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::nbd::Address;
+use crate::output::Output;
 
 /// Why a statement was not carried out to its end.
 #[derive(Debug)]
@@ -36,6 +38,10 @@ impl From<Failure> for Stop {
 pub(crate) struct Control<'a> {
     /// Its control API.
     pub(crate) client: &'a Client,
+    /// Where it serves volumes; none where no statement needs that.
+    pub(crate) nbd: Option<&'a Address>,
+    /// How results are written.
+    pub(crate) output: Output,
 }
 
 impl Control<'_> {

@@ -60,8 +60,8 @@ pub(crate) struct Step {
     pub(crate) name: Option<String>,
     /// What it runs.
     pub(crate) program: Program,
-    /// Its DD cards that name a volume.
-    pub(crate) cards: Vec<VolumeCard>,
+    /// Its DD cards that name a volume or a file.
+    pub(crate) cards: Vec<DdCard>,
     /// Its statements in order.
     pub(crate) statements: Vec<Placed>,
 }
@@ -75,15 +75,17 @@ pub(crate) struct Placed {
     pub(crate) at: Range<usize>,
 }
 
-/// A DD card by which statements can name a volume.
+/// A DD card by which statements can name a volume or a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct VolumeCard {
+pub(crate) struct DdCard {
     /// Name of the card.
     pub(crate) name: String,
     /// The first serial of `VOL=SER=`.
     pub(crate) serial: Option<String>,
     /// What `UNIT=` says: a device number or a type.
     pub(crate) unit: Option<String>,
+    /// What `PATH=` says: a file.
+    pub(crate) path: Option<String>,
 }
 
 /// A text taken apart.
@@ -95,9 +97,10 @@ pub(crate) struct Deck {
     pub(crate) stray: Vec<Range<usize>>,
 }
 
-/// Takes `text` apart; bare statements are those of `program`.
+/// Takes `text` apart; bare statements are those of `program`. TSO commands are always bare.
 pub(crate) fn parse(text: &str, program: Program) -> Result<Deck, SyntaxError> {
-    if !text.lines().any(|line| line.starts_with("//")) {
+    let job = program != Program::Tso && text.lines().any(|line| line.starts_with("//"));
+    if !job {
         let statements = statements(text, 0..text.len())?;
         if statements.is_empty() {
             return Err(SyntaxError::new(0..0, "there is no statement"));
@@ -202,11 +205,13 @@ impl Reader<'_> {
         let volume = card.parameter("VOL").or_else(|| card.parameter("VOLUME"));
         let serial = volume.and_then(|volume| volume.find("SER")).and_then(Value::first_word);
         let unit = card.parameter("UNIT").and_then(Value::first_word);
-        if serial.is_some() || unit.is_some() {
-            step.cards.push(VolumeCard {
+        let path = card.parameter("PATH").and_then(Value::first_word);
+        if serial.is_some() || unit.is_some() || path.is_some() {
+            step.cards.push(DdCard {
                 name: card.name.text.clone(),
                 serial: serial.map(|word| word.text.clone()),
                 unit: unit.map(|word| word.text.clone()),
+                path: path.map(|word| word.text.clone()),
             });
         }
         Ok(())

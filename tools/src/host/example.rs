@@ -20,6 +20,7 @@ pub(super) fn copy(id: u32, source: &str, target: &str) -> CopyReport {
         space_efficient: false,
         tracks_left: 50,
         established_at: 0,
+        moment: 1,
         durable: true,
         ended: None,
     }

@@ -27,8 +27,10 @@ mod tso;
 use std::io::Read;
 use std::path::Path;
 
+use self::control::Control;
 pub(crate) use self::deck::Program;
 pub(crate) use self::source::MalformedText;
+use crate::cli::HostDeck;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -38,21 +40,23 @@ const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 /// Carries out the TSO commands in `text`.
 pub(crate) async fn tso(text: &str, client: &Client, output: Output) -> Result<(), Failure> {
-    run::run("command", text, Program::Tso, client, output).await
+    run::run("command", text, Program::Tso, Control { client, nbd: None, output }).await
 }
 
 /// Carries out the deck in a file; `-` is standard input. Statements without job control are those of `program`.
 pub(crate) async fn deck(
-    path: &Path,
+    deck: &HostDeck,
     program: Program,
     client: &Client,
     output: Output,
 ) -> Result<(), Failure> {
+    let path = &deck.file;
     let name =
         if path == Path::new("-") { "standard input".into() } else { path.to_string_lossy() };
     let unreadable = |source| Failure::Unreadable { what: name.to_string(), source };
     let text = read(path).map_err(unreadable)?;
-    run::run(&name, &text, program, client, output).await
+    let control = Control { client, nbd: Some(&deck.server.nbd), output };
+    run::run(&name, &text, program, control).await
 }
 
 fn read(path: &Path) -> std::io::Result<String> {

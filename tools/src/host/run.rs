@@ -9,7 +9,6 @@ use super::messages::{Code, Message, Told, ended};
 use super::operands::Fault;
 use super::source::{self, SyntaxError};
 use super::{dss, ickdsf, tso};
-use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{Output, write_text};
 
@@ -33,9 +32,9 @@ pub(super) async fn run(
     name: &str,
     text: &str,
     program: Program,
-    client: &Client,
-    output: Output,
+    control: Control<'_>,
 ) -> Result<(), Failure> {
+    let output = control.output;
     let read = deck::parse(text, program).and_then(|deck| Ok((compile(text, &deck)?, deck)));
     let (compiled, deck) = match read {
         Ok(read) => read,
@@ -48,7 +47,7 @@ pub(super) async fn run(
     let echo = program != Program::Tso || compiled.len() > 1;
     let mut report = Reporter { output, echo, told: Vec::new(), highest: Code::Done };
     stray.for_each(|told| report.keep(told));
-    let result = carry_out(&compiled, Control { client }, &mut report).await;
+    let result = carry_out(&compiled, control, &mut report).await;
     report.finish(&compiled)?;
     result?;
     if report.highest >= Code::Failed {
@@ -284,5 +283,43 @@ impl Reporter {
         let lines: Vec<String> =
             self.echo.then_some(statement).into_iter().chain(messages).collect();
         lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WORDS: &str = "FCESTABL FCQUERY FCWITHDR COPY DUMP RESTORE CGCREATED SERIAL PARALLEL FLASHCPY CONTROL INIT \
+        SDEVN TDEVN DEVN EXTENTS XTNTLST XXTNTLST MODE NOCOPY NOCOPY2COPY ONLINTGT YES NO INCREMENTAL YTW ACTION FREEZE \
+        FRR THAW COMMIT SETGTOK SHOWRELS ALL STARTADDR UNFORMAT DDSW FULL TRACKS DATASET INCLUDE INDYNAM OUTDYNAM INDDNAME \
+        OUTDDNAME RENAMEU COPYVOLID FCNOCOPY FCINCREMENTAL FCWAIT FCSETGTOK FAILRELATION DEBUG FRMSG DETAILED \
+        ACCESSVOLUME FCCGVERIFY ESTABLISH WITHDRAW QUERY RELATIONS UNITADDRESS DDNAME TARGETVOL REMOVEFCPY VERIFY VOLID \
+        0A00 0A 01 00000000 0000000E FFFFFFFE FFFFFFFF 0 14 255 4294967295 A.B '/x' *";
+
+    fn operand() -> impl Strategy<Value = String> {
+        let words: Vec<&str> = WORDS.split_whitespace().collect();
+        let word = proptest::sample::select(words).prop_map(str::to_owned);
+        word.prop_recursive(2, 8, 4, |inner| {
+            (inner.clone(), proptest::collection::vec(inner, 0..5))
+                .prop_map(|(word, values)| format!("{word}({})", values.join(",")))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_mixture_of_keywords_makes_a_utility_panic(
+            verb in 0_usize..12,
+            operands in proptest::collection::vec(operand(), 0..8),
+        ) {
+            let verb = WORDS.split_whitespace().nth(verb).unwrap_or_default();
+            let text = format!("{verb} {}", operands.join(" "));
+            for program in [Program::Tso, Program::Dss, Program::Ickdsf] {
+                let deck = deck::parse(&text, program);
+                let _ = deck.and_then(|deck| compile(&text, &deck).map(drop));
+            }
+        }
     }
 }

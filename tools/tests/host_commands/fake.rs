@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -141,20 +142,7 @@ impl Server {
 
     /// Runs `flashtrack` with these words; `input` is its standard input.
     pub(crate) fn run(&self, words: &[&str], input: &str) -> Run {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_flashtrack"))
-            .env_remove("FLASHTRACK_CONTROL")
-            .arg("--control")
-            .arg(self.directory.path().join("c"))
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let mut stdin = child.stdin.take().expect("standard input is a pipe");
-        stdin.write_all(input.as_bytes()).expect("the input is taken");
-        drop(stdin);
-        Run::of(&child.wait_with_output().expect("it ends"))
+        Run::of_flashtrack(&self.directory.path().join("c"), words, input)
     }
 
     /// A deck on standard input.
@@ -209,7 +197,23 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn of(output: &Output) -> Self {
+    /// Runs `flashtrack` against the server with that control socket; `input` is its standard input.
+    pub(crate) fn of_flashtrack(control: &Path, words: &[&str], input: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_flashtrack"))
+            .env_remove("FLASHTRACK_CONTROL")
+            .arg("--control")
+            .arg(control)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let mut stdin = child.stdin.take().expect("standard input is a pipe");
+        // A command that reads no input may have ended already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
         Self {
             code: output.status.code().expect("an exit code"),

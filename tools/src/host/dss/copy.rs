@@ -6,7 +6,7 @@ use flashtrack_engine::limits::TRACKS_PER_CYLINDER;
 use super::flash::{self, Flash};
 use super::{VolumeName, dataset, explain, full, listed_volumes};
 use crate::host::control::{Control, Stop};
-use crate::host::deck::VolumeCard;
+use crate::host::deck::DdCard;
 use crate::host::grammar::{Operand, Word};
 use crate::host::messages::Message;
 use crate::host::operands::{
@@ -75,7 +75,7 @@ struct Ends<'a> {
 }
 
 /// What the operands ask for.
-pub(super) fn compile(mut operands: Operands<'_>, cards: &[VolumeCard]) -> Result<Copy, Fault> {
+pub(super) fn compile(mut operands: Operands<'_>, cards: &[DdCard]) -> Result<Copy, Fault> {
     let place = operands.place();
     let ends = take_ends(&mut operands, cards)?;
     let keywords = flash::take(&mut operands)?;
@@ -129,10 +129,7 @@ pub(super) fn compile(mut operands: Operands<'_>, cards: &[VolumeCard]) -> Resul
     keywords.unserved.map_or(Ok(Copy { what, flash }), |refusal| Err(refusal.into()))
 }
 
-fn take_ends<'a>(
-    operands: &mut Operands<'a>,
-    cards: &[VolumeCard],
-) -> Result<Ends<'a>, SyntaxError> {
+fn take_ends<'a>(operands: &mut Operands<'a>, cards: &[DdCard]) -> Result<Ends<'a>, SyntaxError> {
     let full = operands.flag(&["FULL"])?;
     let tracks = operands.take(&["TRACKS"])?;
     let dataset = operands.take(&["DATASET", "DS"])?;

@@ -95,8 +95,8 @@ fn overlaps(copy: &CopyReport, spaces: &[Space]) -> Vec<ExtentSpec> {
             if *volume == space.volume && start < end {
                 let offset = start - first;
                 parts.push(ExtentSpec {
-                    source_track: copy.source_track + offset,
-                    target_track: copy.target_track + offset,
+                    source_track: copy.source_track.saturating_add(offset),
+                    target_track: copy.target_track.saturating_add(offset),
                     tracks: end - start,
                 });
             }

@@ -1,9 +1,10 @@
-//! DFSMSdss: COPY, CGCREATED, SERIAL and PARALLEL (semantics 2.1).
+//! DFSMSdss: COPY, DUMP, RESTORE, CGCREATED, SERIAL and PARALLEL (semantics 2.1).
 //!
 //! Volumes are named by serial, which is their name here, or by DD card. A refused command has return code 8.
 
 mod copy;
 mod dataset;
+mod dump;
 mod explain;
 mod flash;
 mod full;
@@ -13,7 +14,7 @@ mod thaw;
 use flashtrack_engine::admin::{Refusal, VolumeReport};
 
 use super::control::{Control, Stop, Volumes};
-use super::deck::VolumeCard;
+use super::deck::DdCard;
 use super::grammar::{Operand, Statement, Word};
 use super::messages::{Code, Message};
 use super::operands::{Fault, Operands, device_number, listed_words, one_word};
@@ -24,6 +25,10 @@ use super::source::SyntaxError;
 pub(crate) enum Action {
     /// COPY.
     Copy(copy::Copy),
+    /// DUMP.
+    Dump(dump::Dump),
+    /// RESTORE.
+    Restore(dump::Restore),
     /// CGCREATED.
     Thaw(thaw::Thaw),
     /// PARALLEL: the commands after it run at the same time.
@@ -33,11 +38,17 @@ pub(crate) enum Action {
 }
 
 /// What `statement` asks for; `cards` are those of its step.
-pub(crate) fn compile(statement: &Statement, cards: &[VolumeCard]) -> Result<Action, Fault> {
+pub(crate) fn compile(statement: &Statement, cards: &[DdCard]) -> Result<Action, Fault> {
     let operands = Operands::of(statement);
     let verb = &statement.verb;
     if verb.is("COPY") {
         return copy::compile(operands, cards).map(Action::Copy);
+    }
+    if verb.is("DUMP") {
+        return dump::compile_dump(operands, cards).map(Action::Dump);
+    }
+    if verb.is("RESTORE") {
+        return dump::compile_restore(operands, cards).map(Action::Restore);
     }
     if verb.is("CGCREATED") || verb.is("CGCREATE") {
         return thaw::compile(operands).map(Action::Thaw);
@@ -48,7 +59,7 @@ pub(crate) fn compile(statement: &Statement, cards: &[VolumeCard]) -> Result<Act
         Action::Serial
     } else {
         let message = format!("DFSMSdss command {} is not served", verb.text.to_uppercase());
-        let help = "COPY, CGCREATED, SERIAL and PARALLEL are";
+        let help = "COPY, DUMP, RESTORE, CGCREATED, SERIAL and PARALLEL are";
         return Err(SyntaxError::new(verb.at.clone(), message).with_help(help).into());
     };
     operands.finish()?;
@@ -63,6 +74,8 @@ pub(crate) async fn run(
 ) -> Result<(), Stop> {
     match action {
         Action::Copy(copy) => copy::run(copy, control, messages).await,
+        Action::Dump(options) => dump::dump(options, control, messages).await,
+        Action::Restore(options) => dump::restore(options, control, messages).await,
         Action::Thaw(thaw) => thaw::run(thaw, control, messages).await,
         Action::Parallel | Action::Serial => Ok(()),
     }
@@ -89,7 +102,7 @@ impl VolumeName {
     }
 
     /// What the DD card of that name says.
-    fn of_card(word: &Word, cards: &[VolumeCard]) -> Result<Self, SyntaxError> {
+    fn of_card(word: &Word, cards: &[DdCard]) -> Result<Self, SyntaxError> {
         let wrong = |message: String| SyntaxError::new(word.at.clone(), message);
         let card = cards.iter().find(|card| word.is(&card.name)).ok_or_else(|| {
             wrong(format!("no DD card {} names a volume", word.text)).with_help(
@@ -137,7 +150,7 @@ fn dynamic(operand: &Operand) -> Result<Vec<VolumeName>, SyntaxError> {
 fn listed_volumes(
     card: Option<&Operand>,
     serials: Option<&Operand>,
-    cards: &[VolumeCard],
+    cards: &[DdCard],
 ) -> Result<Vec<VolumeName>, SyntaxError> {
     match (card, serials) {
         (Some(_), Some(serials)) => {

@@ -8,7 +8,7 @@ use flashtrack_engine::admin::{Profile, Refusal, RefusalKind};
 
 use super::{Action, Device, ELSEWHERE, required, take_device};
 use crate::host::control::{Control, Stop};
-use crate::host::deck::VolumeCard;
+use crate::host::deck::DdCard;
 use crate::host::messages::{Code, Message};
 use crate::host::operands::{Fault, Operands, declined, one_word};
 use crate::host::relations;
@@ -27,7 +27,7 @@ pub(crate) struct Init {
 /// CONTROL: only REMOVEFCPY is known.
 pub(super) fn compile_control(
     mut operands: Operands<'_>,
-    cards: &[VolumeCard],
+    cards: &[DdCard],
 ) -> Result<Action, Fault> {
     let place = operands.place();
     let remove = operands.flag(&["REMOVEFCPY"])?;
@@ -45,10 +45,7 @@ pub(super) fn compile_control(
 }
 
 /// INIT with its keywords.
-pub(super) fn compile_init(
-    mut operands: Operands<'_>,
-    cards: &[VolumeCard],
-) -> Result<Action, Fault> {
+pub(super) fn compile_init(mut operands: Operands<'_>, cards: &[DdCard]) -> Result<Action, Fault> {
     let place = operands.place();
     let device = take_device(&mut operands, cards)?;
     let verify = operands.take(&["VERIFY"])?.map(one_word).transpose()?;

@@ -9,7 +9,7 @@ use flashtrack_engine::admin::{
 
 use super::{Action, Device, ELSEWHERE, required, take_device};
 use crate::host::control::{Control, Stop, control_unit};
-use crate::host::deck::VolumeCard;
+use crate::host::deck::DdCard;
 use crate::host::grammar::{Operand, Word};
 use crate::host::messages::Message;
 use crate::host::operands::{
@@ -57,7 +57,7 @@ const UNSERVED: [Unserved; 5] = [
 ];
 
 /// What the operands ask for.
-pub(super) fn compile(mut operands: Operands<'_>, cards: &[VolumeCard]) -> Result<Action, Fault> {
+pub(super) fn compile(mut operands: Operands<'_>, cards: &[DdCard]) -> Result<Action, Fault> {
     let place = operands.place();
     let establish = operands.flag(&["ESTABLISH"])?;
     let withdraw = operands.flag(&["WITHDRAW"])?;

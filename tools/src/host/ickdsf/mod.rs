@@ -9,7 +9,7 @@ mod query;
 use flashtrack_engine::admin::{Refusal, VolumeReport};
 
 use super::control::{Control, Stop, Volumes};
-use super::deck::VolumeCard;
+use super::deck::DdCard;
 use super::grammar::Statement;
 use super::messages::{Code, Message};
 use super::operands::{Fault, Operands, Unserved, device_number};
@@ -35,7 +35,7 @@ pub(crate) enum Action {
 }
 
 /// What `statement` asks for; `cards` are those of its step.
-pub(crate) fn compile(statement: &Statement, cards: &[VolumeCard]) -> Result<Action, Fault> {
+pub(crate) fn compile(statement: &Statement, cards: &[DdCard]) -> Result<Action, Fault> {
     let operands = Operands::of(statement);
     let verb = &statement.verb;
     if verb.is("FLASHCPY") {
@@ -94,7 +94,7 @@ impl Device {
 /// Takes UNITADDRESS or DDNAME.
 fn take_device(
     operands: &mut Operands<'_>,
-    cards: &[VolumeCard],
+    cards: &[DdCard],
 ) -> Result<Option<Device>, SyntaxError> {
     let number = operands.value(&["UNITADDRESS", "UNITADDR", "UNIT"])?;
     let card_name = operands.value(&["DDNAME", "DNAME"])?;
