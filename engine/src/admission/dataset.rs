@@ -103,16 +103,16 @@ fn extents_of(state: &State, name: &str) -> Result<Vec<(String, NamedExtent)>, R
     };
     extents
         .iter()
-        .map(|&extent| match state.volumes.get(&extent.volume) {
-            Some(volume) => Ok((volume.name.clone(), extent)),
-            None => {
+        .map(|&extent| {
+            let Some(volume) = state.volumes.get(&extent.volume) else {
                 let message = format!(
                     "dataset `{name}` has lost a piece: volume {} was deleted",
                     extent.volume
                 );
                 let help = "define it anew, on volumes that exist";
-                Err(refuse_with_help(RefusalKind::NotFound, message, help))
-            }
+                return Err(refuse_with_help(RefusalKind::NotFound, message, help));
+            };
+            Ok((volume.name.clone(), extent))
         })
         .collect()
 }

@@ -158,28 +158,21 @@ fn check_reversal(
 
 fn no_pair(pair: &PairSpec, what: &str, other_way: Option<&Relationship>) -> Refusal {
     let (source, target) = (&pair.source, &pair.target);
-    match other_way {
-        Some(known) => {
-            let message = format!(
-                "relationship {} copies from `{}` to `{}` in the direction that was not named",
-                known.pair.id,
-                if what == "refreshed" { target } else { source },
-                if what == "refreshed" { source } else { target },
-            );
-            let help = "name what is copied from first, then what is copied onto";
-            refuse_with_help(RefusalKind::Direction, message, help)
-        }
-        None => {
-            let message = format!(
-                "there is no relationship of the whole of `{source}` and `{target}` to be {what}"
-            );
-            refuse_with_help(
-                RefusalKind::NotFound,
-                message,
-                "`flashtrack copy list` shows all relationships",
-            )
-        }
-    }
+    let Some(known) = other_way else {
+        let message = format!(
+            "there is no relationship of the whole of `{source}` and `{target}` to be {what}"
+        );
+        let help = "`flashtrack copy list` shows all relationships";
+        return refuse_with_help(RefusalKind::NotFound, message, help);
+    };
+    let message = format!(
+        "relationship {} copies from `{}` to `{}` in the direction that was not named",
+        known.pair.id,
+        if what == "refreshed" { target } else { source },
+        if what == "refreshed" { source } else { target },
+    );
+    let help = "name what is copied from first, then what is copied onto";
+    refuse_with_help(RefusalKind::Direction, message, help)
 }
 
 fn not_recorded(pair: &PairSpec, known: &Relationship, what: &str) -> Refusal {

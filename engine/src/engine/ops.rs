@@ -209,13 +209,10 @@ impl Engine {
         barrier: BarrierId,
         result: Result<Outcome, IoFailure>,
     ) {
-        let data = match result {
-            Ok(Outcome::Data(data)) => data,
+        let Ok(Outcome::Data(data)) = result else {
             // A copy that cannot read its source must not look like a full pool.
-            _ => {
-                self.release(barrier, Err(RequestError::Io));
-                return;
-            }
+            self.release(barrier, Err(RequestError::Io));
+            return;
         };
         let mut at = offset;
         let end = offset + bytes;

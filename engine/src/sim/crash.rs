@@ -265,9 +265,8 @@ impl World {
                 Commanded::Establish {
                     renewed: Some(id), pairs, images, kind, emptied, ..
                 } if !images.is_empty() => {
-                    if !self.reconcile_renewal(&live, id, (&pairs, &images), kind)? {
-                        self.not_emptied(emptied);
-                    }
+                    let renewed = self.reconcile_renewal(&live, id, (&pairs, &images), kind)?;
+                    self.not_emptied(emptied.filter(|_| !renewed));
                 }
                 Commanded::Establish { pairs, images, kind, .. } if !images.is_empty() => {
                     let listed = |pair| {

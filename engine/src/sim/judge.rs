@@ -94,6 +94,7 @@ pub(super) enum Commanded {
         unused: bool,
     },
     Thaw,
+    Convert,
     Other,
     /// The answer is kept for the world (see `World::inspect`).
     Inspect,
@@ -134,7 +135,7 @@ impl World {
             Command::CopyEstablish(spec) => self.expect_establish(spec),
             Command::CopyConvert { source } => {
                 self.convert(source);
-                Commanded::Other
+                Commanded::Convert
             }
             Command::Thaw { .. } => {
                 self.directory.frozen.clear();
@@ -170,6 +171,14 @@ impl World {
         };
         if spec.incremental == Incremental::Yes {
             self.directory.inhibited.extend(pairs.iter().map(|pair| pair.target));
+        }
+        if renewed.is_some() {
+            // What inhibits one target inhibits the other one after a reversal.
+            let of_pair = |pair: &Pair| [pair.source, pair.target];
+            let volumes: Vec<u32> = pairs.iter().flat_map(of_pair).collect();
+            if volumes.iter().any(|volume| self.directory.inhibited.contains(volume)) {
+                self.directory.inhibited.extend(volumes);
+            }
         }
         let records = match (renewed.and_then(|id| self.directory.copies.get(&id)), spec.action) {
             (Some(copy), EstablishAction::Refresh) => copy.kind.incremental,
@@ -564,6 +573,12 @@ impl World {
                     return Err(format!(
                         "nothing uses the pool, but it holds something (I12): {pool:?}"
                     ));
+                }
+            }
+            (Commanded::Convert, Report::Copies(copies)) => {
+                for copy in copies {
+                    // It may have been on its way when the command came.
+                    self.convert(&copy.source);
                 }
             }
             (Commanded::Other | Commanded::Thaw, _) => {}

@@ -359,8 +359,8 @@ impl Workload {
         Some(Command::CopyEstablish(EstablishSpec {
             pairs,
             mode,
-            action,
             incremental,
+            action,
             freeze,
             ..EstablishSpec::default()
         }))

@@ -214,7 +214,6 @@ impl World {
             entropy: [7; 32],
             mutation: config.mutation,
             policy: plan.policy,
-            ..OpenOptions::default()
         }
     }
 

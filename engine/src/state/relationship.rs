@@ -16,7 +16,7 @@ use crate::admin::CopyMode;
 use crate::limits;
 use crate::map::track_bitmap::TrackBitmap;
 use crate::state::record::{
-    Direction, NewRelationship, Piece, Recording, Renewal, RenewedTracks, TargetWrites,
+    Direction, NewRelationship, Piece, Recording, Renewal, RenewedTracks, Scope, TargetWrites,
 };
 use crate::units::{PoolId, Seq};
 
@@ -147,6 +147,7 @@ impl Relationship {
     pub fn renew(&mut self, renewal: &Renewal, t0: Seq, at: u64) -> TrackBitmap {
         let changed = self.changed();
         let before = std::mem::take(&mut self.copied);
+        let mut missing = TrackBitmap::default();
         self.copied = match renewal.direction {
             Direction::Same => {
                 let mut copied = before.clone();
@@ -162,6 +163,10 @@ impl Relationship {
                 let mut copied = TrackBitmap::default();
                 copied.set(0..self.pair.tracks);
                 copied.subtract(&again);
+                // The new source lacks what was never copied to it: both sides differ there.
+                missing.set(0..self.pair.tracks);
+                missing.subtract(&before);
+                missing.compact();
                 copied
             }
         };
@@ -173,7 +178,10 @@ impl Relationship {
         self.pair.mode = renewal.mode;
         self.pair.recording = renewal.recording;
         self.pair.target_writes = renewal.target_writes;
-        self.source_changed = TrackBitmap::default();
+        self.source_changed = match renewal.recording {
+            Recording::On => missing,
+            Recording::Off => TrackBitmap::default(),
+        };
         self.target_changed = TrackBitmap::default();
         self.lingering = TrackBitmap::default();
         self.durable = false;
@@ -183,6 +191,7 @@ impl Relationship {
     }
 
     /// The part of the relationship that goes on under an id of its own.
+    #[must_use]
     pub fn piece(&self, piece: &Piece) -> Self {
         let mut part = self.clone();
         part.pair.id = piece.id;
@@ -190,6 +199,7 @@ impl Relationship {
         part.pair.target_track += piece.first;
         part.pair.tracks = piece.tracks;
         part.pair.mode = piece.mode;
+        part.pair.scope = Scope::Extent;
         part.copied = self.copied.part(piece.first..piece.first + piece.tracks);
         part.lingering = self.lingering.part(piece.first..piece.first + piece.tracks);
         part
