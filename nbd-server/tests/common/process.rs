@@ -100,12 +100,18 @@ impl Server {
 
     /// The server that is started after this one has drained on SIGTERM and exited with 0.
     pub(crate) fn stopped(self) -> Self {
+        let folder = self.folder.clone();
+        self.end();
+        Self::start(&folder)
+    }
+
+    /// SIGTERM, and none is started in its place: it drains and exits with 0.
+    pub(crate) fn end(self) {
         let id = self.id().to_string();
         let mut kill = Program::new("sh");
         let asked = kill.args(["-c", "kill -TERM \"$1\"", "sh", &id]).status();
         assert!(asked.is_ok_and(|status| status.success()), "flashtrackd can be asked to end");
         assert_eq!(self.wait(), Some(0), "exit code after SIGTERM");
-        Self::start(&self.folder)
     }
 
     fn wait(&self) -> Option<i32> {
