@@ -5,7 +5,8 @@
 
 use Line::{Answered, Quiet, Turns};
 use flashtrack_engine::admin::{
-    Command, CopyMode, CopySelector, EstablishSpec, ExtentSpec, PairSpec,
+    Command, CopyMode, CopySelector, EstablishAction, EstablishSpec, ExtentSpec, Incremental,
+    PairSpec,
 };
 use flashtrack_engine::io::ZeroSpace;
 use flashtrack_engine::sim::cuts::{Line, run_with_cuts};
@@ -160,6 +161,60 @@ fn pool_runs_full() -> Vec<Line> {
     ]
 }
 
+/// A new moment of the pair of the source and the full target.
+fn renew(from: u32, onto: u32, mode: CopyMode, action: EstablishAction) -> Line {
+    let pairs = vec![PairSpec { source: name(from), target: name(onto), extents: Vec::new() }];
+    Line::Do(Move::Command(Command::CopyEstablish(EstablishSpec {
+        pairs,
+        mode,
+        incremental: Incremental::TargetWritable,
+        action,
+        ..EstablishSpec::default()
+    })))
+}
+
+fn life_of_an_incremental_copy() -> Vec<Line> {
+    let establish = EstablishAction::Establish;
+    vec![
+        write_durably(SOURCE, 0, 2 * BLOCK),
+        write(SOURCE, TRACK, BLOCK),
+        Answered,
+        renew(SOURCE, FULL, CopyMode::Copy, establish),
+        Quiet,
+        // The first write of a track is staged, the second may go straight home.
+        write(SOURCE, 0, BLOCK),
+        Answered,
+        flush(SOURCE),
+        Quiet,
+        write(SOURCE, 3 * BLOCK, BLOCK),
+        write(FULL, TRACK + BLOCK, 512),
+        Turns(3),
+        renew(SOURCE, FULL, CopyMode::Copy, EstablishAction::Refresh),
+        read(FULL, 0, 2 * TRACK),
+        write(SOURCE, 0, 512),
+        flush(FULL),
+        Quiet,
+        write(FULL, 2 * BLOCK, BLOCK),
+        write(SOURCE, TRACK, BLOCK),
+        flush(FULL),
+        Quiet,
+        renew(FULL, SOURCE, CopyMode::Copy, EstablishAction::Reverse),
+        read(SOURCE, 0, 2 * TRACK),
+        Quiet,
+        write(SOURCE, 5 * BLOCK, BLOCK),
+        renew(FULL, SOURCE, CopyMode::Nocopy, EstablishAction::Refresh),
+        write(SOURCE, 6 * BLOCK, BLOCK),
+        write(FULL, TRACK, BLOCK),
+        Turns(5),
+        renew(SOURCE, FULL, CopyMode::Copy, EstablishAction::FastReverse),
+        read(FULL, 0, 2 * TRACK),
+        flush(FULL),
+        Quiet,
+        drain(),
+        Quiet,
+    ]
+}
+
 fn cuts(
     plan: &Plan,
     script: &[Line],
@@ -187,11 +242,18 @@ fn every_promise_survives_a_power_cut_after_any_operation_while_a_pool_runs_full
     assert!(done.expect("no promise is broken") > 300);
 }
 
+#[test]
+fn every_promise_survives_a_power_cut_after_any_operation_of_an_incremental_copy() {
+    let done = cuts(&Plan::scripted(2, 1 << 14), &life_of_an_incremental_copy(), 6, None);
+    assert!(done.expect("no promise is broken") > 300);
+}
+
 /// What catches a mutation: a script with power cuts, or a seed of the simulation.
 fn catch(mutation: Mutation) -> Option<String> {
     let scripts = [
         (Plan::scripted(2, 1 << 14), life_of_two_copies()),
         (Plan::scripted(1, 6), pool_runs_full()),
+        (Plan::scripted(2, 1 << 14), life_of_an_incremental_copy()),
     ];
     for (plan, script) in scripts {
         if let Err(failure) = cuts(&plan, &script, 6, Some(mutation)) {

@@ -75,8 +75,9 @@ pub fn plan_dataset_copy(
     };
     if lengths(&sources) != lengths(&targets) {
         let message = format!(
-            "dataset `{}` and its target dataset do not have extents of the same lengths",
-            spec.name
+            "dataset `{}` and its target dataset `{}` do not have extents of the same lengths",
+            spec.name,
+            spec.onto.as_deref().unwrap_or_default()
         );
         return Err(refuse(RefusalKind::Size, message));
     }

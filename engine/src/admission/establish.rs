@@ -34,8 +34,10 @@ pub fn plan_establish(rules: Rules<'_>, spec: &EstablishSpec) -> Result<Establis
     for pair in &spec.pairs {
         if pair.extents.len() > limits::EXTENTS_PER_COMMAND {
             let message = format!(
-                "{} extents are more than the {} of one command",
+                "{} extents from `{}` to `{}` are more than the {} of one command",
                 pair.extents.len(),
+                pair.source,
+                pair.target,
                 limits::EXTENTS_PER_COMMAND
             );
             return Err(refuse(RefusalKind::Invalid, message));
@@ -185,7 +187,10 @@ fn check_space_efficient(spec: &EstablishSpec, pair: &PairSpec) -> Result<(), Re
 /// Incremental relationships are of whole volumes, and a source has one at most (semantics 1.1).
 fn check_incremental(state: &State, pair: &PairSpec, source: &Volume) -> Result<(), Refusal> {
     if !pair.extents.is_empty() {
-        let message = "an incremental copy is of whole volumes";
+        let message = format!(
+            "an incremental copy from `{}` to `{}` is of whole volumes",
+            pair.source, pair.target
+        );
         return Err(refuse_with_help(RefusalKind::Invalid, message, "leave --extent out"));
     }
     let first_track = source.as_source.at(0).iter();

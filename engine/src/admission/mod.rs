@@ -84,7 +84,8 @@ pub fn volume<'a>(state: &'a State, name: &str) -> Result<(VolumeId, &'a Volume)
 /// Tracks of an extent lie within their volume, and there is at least one.
 fn check_tracks(name: &str, volume: &Volume, first: u32, count: u32) -> Result<(), Refusal> {
     if count == 0 {
-        return Err(refuse(RefusalKind::Invalid, "an extent of 0 tracks makes no sense"));
+        let message = format!("an extent of 0 tracks on volume `{name}` makes no sense");
+        return Err(refuse(RefusalKind::Invalid, message));
     }
     let tracks = volume.geometry.tracks;
     if first.checked_add(count).is_none_or(|end| end > tracks) {

@@ -44,7 +44,10 @@ pub(super) fn plan_renewal(
         }
     };
     if !pair.extents.is_empty() {
-        let message = "a refresh or reversal is of whole volumes";
+        let message = format!(
+            "a refresh or reversal from `{}` to `{}` is of whole volumes",
+            pair.source, pair.target
+        );
         return Err(refuse_with_help(RefusalKind::Invalid, message, "leave --extent out"));
     }
     check_online(rules, spec, &pair.target, target)?;

@@ -2,7 +2,7 @@
 
 use super::{Rules, refuse, refuse_with_help, volume};
 use crate::admin::{CopyMode, ExtentSpec, Profile, Refusal, RefusalKind, WithdrawSpec};
-use crate::state::{Piece, Relationship};
+use crate::state::{Piece, Relationship, Role};
 use crate::units::{RelationshipId, VolumeId};
 
 /// What a withdraw will do.
@@ -44,21 +44,20 @@ pub fn plan_withdraw(rules: Rules<'_>, spec: &WithdrawSpec) -> Result<WithdrawPl
     let mut next_id = rules.state.next_relationship;
     for extent in &spec.extents {
         if extent.tracks == 0 {
-            return Err(refuse(RefusalKind::Invalid, "an extent of 0 tracks makes no sense"));
+            let message = format!(
+                "an extent of 0 tracks, from track {} of the source on, makes no sense",
+                extent.source_track
+            );
+            return Err(refuse(RefusalKind::Invalid, message));
         }
     }
-    for (known, way, on_source) in selected(&rules, spec)? {
-        if way == Way::AfterCopy && known.pool.is_some() {
-            let message = format!(
-                "relationship {} has a thin target: it takes no background copy",
-                known.pair.id
-            );
-            let help = "withdraw it without --ddsw";
-            return Err(refuse_with_help(RefusalKind::SpaceEfficient, message, help));
-        }
-        let inside = inside(known, &spec.extents, on_source);
+    let mut thin = None;
+    for Selected { known, way, side, list } in selected(&rules, spec)? {
+        let inside = inside(known, &spec.extents, side, list);
         match (inside, way) {
             (Inside::No, _) => {}
+            // It takes no background copy, so it stays.
+            (_, Way::AfterCopy) if known.pool.is_some() => thin = Some(known.pair.id),
             (Inside::Wholly, Way::AtOnce) => plan.ended.push(known.pair.id),
             (Inside::Wholly, Way::AfterCopy) => plan.converted.push(known.pair.id),
             (Inside::Partly(_), _) if rules.policy.profile == Profile::Xp7 => {}
@@ -74,6 +73,11 @@ pub fn plan_withdraw(rules: Rules<'_>, spec: &WithdrawSpec) -> Result<WithdrawPl
                 plan.split.push((known.pair.id, pieces));
             }
         }
+    }
+    if let Some(id) = thin.filter(|_| plan.is_empty()) {
+        let message = format!("relationship {id} has a thin target: it takes no background copy");
+        let help = "withdraw it without --ddsw";
+        return Err(refuse_with_help(RefusalKind::SpaceEfficient, message, help));
     }
     check_room(&rules, &plan)?;
     Ok(plan)
@@ -99,41 +103,53 @@ fn of_source<'a>(
     rules.state.relationships.values().filter(move |known| known.pair.source == source)
 }
 
-/// Relationships that the names of the command select, how, and whether its extents are those of the source.
-fn selected<'a>(
-    rules: &Rules<'a>,
-    spec: &WithdrawSpec,
-) -> Result<Vec<(&'a Relationship, Way, bool)>, Refusal> {
+/// A relationship that the names of the command select.
+struct Selected<'a> {
+    known: &'a Relationship,
+    way: Way,
+    /// Which of its extents is looked at.
+    side: Role,
+    /// Which ranges of the list it is compared with.
+    list: Role,
+}
+
+/// Relationships that the names of the command select, and how.
+fn selected<'a>(rules: &Rules<'a>, spec: &WithdrawSpec) -> Result<Vec<Selected<'a>>, Refusal> {
     let state = rules.state;
     let all = || state.relationships.values();
     let id_of = |name: &Option<String>| {
         name.as_deref().map(|name| volume(state, name).map(|(id, _)| id)).transpose()
     };
     let (source, target) = (id_of(&spec.source)?, id_of(&spec.target)?);
-    let way = if spec.ddsw { Way::AfterCopy } else { Way::AtOnce };
+    let (way, side) =
+        if spec.ddsw { (Way::AfterCopy, Role::Source) } else { (Way::AtOnce, Role::Target) };
+    let plainly = |known| Selected { known, way, side, list: side };
     if let Some(id) = spec.id {
         let known = state.relationships.get(&id).ok_or_else(|| not_live(rules, id))?;
         let fits = source.is_none_or(|source| known.pair.source == source)
             && target.is_none_or(|target| known.pair.target == target);
-        return Ok(if fits { vec![(known, way, spec.ddsw)] } else { Vec::new() });
+        return Ok(if fits { vec![plainly(known)] } else { Vec::new() });
     }
     Ok(match (source, target, spec.ddsw) {
         // Cases 5 and 6: the target is ignored.
         (Some(volume), _, true) => {
             let onto = all().filter(|known| known.pair.target == volume);
             let from = all().filter(|known| known.pair.source == volume);
-            onto.map(|known| (known, Way::AtOnce, false))
-                .chain(from.map(|known| (known, Way::AfterCopy, true)))
-                .collect()
+            // The list's source ranges are ranges of this volume, whatever it is to the relationship.
+            let ends = |known| {
+                let (way, side, list) = (Way::AtOnce, Role::Target, Role::Source);
+                Selected { known, way, side, list }
+            };
+            onto.map(ends).chain(from.map(plainly)).collect()
         }
         (None, None, _) => {
             let message = "name a relationship, a source or a target";
             return Err(refuse(RefusalKind::Invalid, message));
         }
-        (source, target, ddsw) => all()
+        (source, target, _) => all()
             .filter(|known| source.is_none_or(|source| known.pair.source == source))
             .filter(|known| target.is_none_or(|target| known.pair.target == target))
-            .map(|known| (known, way, ddsw))
+            .map(plainly)
             .collect(),
     })
 }
@@ -157,17 +173,23 @@ enum Inside {
 }
 
 /// A list of extents selects only relationships that record no changes; no list selects all of every one.
-fn inside(known: &Relationship, extents: &[ExtentSpec], on_source: bool) -> Inside {
+fn inside(known: &Relationship, extents: &[ExtentSpec], side: Role, list: Role) -> Inside {
     if extents.is_empty() {
         return Inside::Wholly;
     }
     if known.is_incremental() {
         return Inside::No;
     }
-    let first = if on_source { known.pair.source_track } else { known.pair.target_track };
+    let first = match side {
+        Role::Source => known.pair.source_track,
+        Role::Target => known.pair.target_track,
+    };
     let mut parts: Vec<std::ops::Range<u32>> = Vec::new();
     for extent in extents {
-        let start = if on_source { extent.source_track } else { extent.target_track };
+        let start = match list {
+            Role::Source => extent.source_track,
+            Role::Target => extent.target_track,
+        };
         let end = start.saturating_add(extent.tracks);
         let from = start.max(first) - first;
         let to = end.min(first + known.pair.tracks).saturating_sub(first);

@@ -148,6 +148,10 @@ impl Engine {
             return false;
         }
         for renewal in &plan.renewed {
+            // Its end is on its way: when that is here, there is nothing to renew.
+            if self.copier.is_ending(renewal.id) {
+                return false;
+            }
             if renewal.direction == Direction::Reversed && self.want_staged_tracks(renewal.id) {
                 return false;
             }

@@ -133,7 +133,9 @@ impl Engine {
     /// What applying a record sets free goes back: credits at once, slots after reads have ended (rule O8).
     fn carry_out_effects(&mut self, effects: Effects) {
         for superseded in effects.superseded {
-            if breaks!(self, EstablishKeepsOlderTargetVersions) {
+            if breaks!(self, EstablishKeepsOlderTargetVersions)
+                || (superseded.only.is_some() && breaks!(self, RenewalKeepsTargetVersions))
+            {
                 continue;
             }
             self.stage.supersede(&superseded);

@@ -173,10 +173,9 @@ impl Directory {
         let possible: Vec<&Pair> = self.copies.values().map(|copy| &copy.pair).collect();
         let free = quiet && !self.collides(&pairs, &possible);
         let usable = |id: &u32| self.volumes.get(id).is_some_and(|volume| volume.usable);
-        // A source has one incremental relationship at most.
-        let recorded = |id: u32| {
-            self.copies.values().any(|copy| copy.pair.source == id && copy.kind.incremental)
-        };
+        // A source has one incremental relationship at most, and this may be one.
+        let recorded =
+            |id: u32| self.copies.values().any(|copy| copy.pair.source == id && copy.kind.whole);
         let second = records && pairs.iter().any(|pair| recorded(pair.source));
         if free
             && !second

@@ -57,7 +57,7 @@ pub enum Mutation {
 }
 
 /// All of them, in the order of the rules.
-pub const MUTATIONS: [Mutation; 20] = [
+pub const MUTATIONS: [Mutation; 23] = [
     Mutation::HomeBeforeCopyRecorded,
     Mutation::SkipPoolSyncBeforePreserved,
     Mutation::SkipTargetSyncBeforeCopied,
@@ -70,6 +70,9 @@ pub const MUTATIONS: [Mutation; 20] = [
     Mutation::AnswerEstablishBeforeDurable,
     Mutation::TargetReadIgnoresInFlightWrites,
     Mutation::EstablishKeepsOlderTargetVersions,
+    Mutation::RenewalKeepsTargetVersions,
+    Mutation::FreezeLetsWritesPass,
+    Mutation::DirectWriteBeforeChangeDurable,
     Mutation::WithdrawFreesBeforeDurable,
     Mutation::FailedRecordAfterFrame,
     Mutation::ReuseSlotBeforeReadsEnd,

@@ -102,6 +102,11 @@ impl Copier {
             || self.commit.as_ref().is_some_and(|commit| commit.is_of(id))
     }
 
+    /// True when the record that ends the complete copy is on its way.
+    pub(super) fn is_ending(&self, id: RelationshipId) -> bool {
+        self.copies.get(&id).is_some_and(|copy| copy.ending)
+    }
+
     /// A relationship with a full target exists, or has got a new T0.
     pub(super) fn add(&mut self, id: RelationshipId, ready: bool) {
         self.copies.insert(id, Copy { ready, ..Copy::default() });
