@@ -14,10 +14,10 @@ use flashtrack_engine::admin::RefusalKind;
 use crate::process::{STORE, Server};
 
 const LARGEST: u64 = 15 << 40;
-const SMALL: u64 = 1 << 20;
 const ESTABLISHES: usize = 100;
-/// Asked of every build: the dev profile is optimised too, and reaches a tenth of it. On a machine so
-/// busy that a small volume takes as long, twice the time of that one is asked.
+/// A machine that others use too gets so many tries.
+const ROUNDS: usize = 3;
+/// Asked of every build: the dev profile is optimised too, and reaches a tenth of it.
 const MEDIAN_MAX: Duration = Duration::from_millis(5);
 const MEMORY_KIB_MAX: u64 = 100 << 10;
 /// What a fresh store may take beside its journal.
@@ -37,8 +37,6 @@ fn fifteen_tebibytes_are_copied_in_an_instant_and_take_next_to_nothing() {
     server.command(&commands::pool("pool", 1 << 30));
     server.command(&commands::full("source", LARGEST));
     server.command(&commands::thin("target", LARGEST, "pool"));
-    server.command(&commands::full("small", SMALL));
-    server.command(&commands::thin("small-target", SMALL, "pool"));
     let store = folder.path().join(STORE);
     let journal = allocated_bytes(&store.join("journal"));
     let beside = allocated_bytes(&store) - journal;
@@ -46,16 +44,21 @@ fn fifteen_tebibytes_are_copied_in_an_instant_and_take_next_to_nothing() {
     assert!(beside <= FRESH_BYTES_MAX, "{beside} bytes beside the journal");
     assert!(journal <= FRESH_JOURNAL_BYTES_MAX, "{journal} bytes of journal");
 
-    let (mut largest, mut small): (Vec<_>, Vec<_>) = (0..ESTABLISHES)
-        .map(|_| {
-            (establish(&server, "source", "target"), establish(&server, "small", "small-target"))
-        })
-        .unzip();
-    let (largest, small) = (median(&mut largest), median(&mut small));
+    let medians: Vec<Duration> = (0..ROUNDS).map(|_| median_establish(&server)).collect();
     let memory = peak_memory_kib(&server);
-    println!("median establish: {largest:?}, of 1 MiB {small:?}; VmHWM {memory} KiB");
-    assert!(largest < MEDIAN_MAX.max(2 * small), "median {largest:?}, of 1 MiB {small:?}");
+    println!("VmHWM {memory} KiB");
+    assert!(medians.iter().any(|median| *median < MEDIAN_MAX), "medians {medians:?}");
     assert!(memory < MEMORY_KIB_MAX, "{memory} KiB");
+}
+
+/// The median of many establishes of the largest volume; tells the largest time too.
+fn median_establish(server: &Server) -> Duration {
+    let mut times: Vec<Duration> =
+        (0..ESTABLISHES).map(|_| establish(server, "source", "target")).collect();
+    let median = median(&mut times);
+    let largest = times.last().copied().unwrap_or_default();
+    println!("establish of 15 TiB, {ESTABLISHES} times: median {median:?}, largest {largest:?}");
+    median
 }
 
 /// The time of an establish, from the command to its answer. The copy is withdrawn again.

@@ -2,7 +2,7 @@
 
 use super::{Rules, refuse, refuse_with_help, volume};
 use crate::admin::{CopyMode, ExtentSpec, Profile, Refusal, RefusalKind, WithdrawSpec};
-use crate::state::{Piece, Relationship, Role};
+use crate::state::{Piece, Relationship, Role, copy_tables};
 use crate::units::{RelationshipId, VolumeId};
 
 /// What a withdraw will do.
@@ -244,13 +244,25 @@ fn pieces(
 /// The limits hold after the splits too.
 fn check_room(rules: &Rules<'_>, plan: &WithdrawPlan) -> Result<(), Refusal> {
     let mut more: std::collections::BTreeMap<VolumeId, u32> = std::collections::BTreeMap::new();
+    let mut tables = 0;
     for (id, pieces) in &plan.split {
         let Some(known) = rules.state.relationships.get(id) else {
             continue;
         };
+        let after: u64 =
+            pieces.iter().map(|piece| copy_tables(piece.tracks, known.pair.recording)).sum();
+        tables += after.saturating_sub(known.copy_tables());
         let added = u32::try_from(pieces.len()).unwrap_or(u32::MAX).saturating_sub(1);
         *more.entry(known.pair.source).or_default() += added;
         *more.entry(known.pair.target).or_default() += added;
+    }
+    let used = rules.state.copy_tables;
+    if used + tables > rules.policy.copy_tables {
+        let message = format!(
+            "splitting needs {tables} copy tables, {used} of the store's {} are taken",
+            rules.policy.copy_tables
+        );
+        return Err(refuse(RefusalKind::NoResources, message));
     }
     for (id, added) in more {
         let Some(volume) = rules.state.volumes.get(&id) else {

@@ -21,6 +21,9 @@ pub enum Line {
     Turns(u32),
 }
 
+/// Turns within which a line of a script ends.
+const TURNS_MAX: u32 = 20_000;
+
 /// Runs the script; after every operation the power is cut `fates` times. Gives the number of cuts.
 ///
 /// # Errors
@@ -48,19 +51,31 @@ fn play(world: &mut World, script: &[Line], fates: u64, cuts: &mut u64) -> Resul
                 }
             }
             Line::Answered => {
-                while !world.commanded.is_empty() {
-                    turn(world, fates, cuts)?;
-                }
+                until(world, fates, cuts, |world| world.commanded.is_empty())?;
             }
             Line::Quiet => {
-                while !world.is_quiet() {
-                    turn(world, fates, cuts)?;
-                }
+                until(world, fates, cuts, World::is_quiet)?;
             }
         }
     }
     world.compare_all()?;
     world.empty()
+}
+
+/// Turns until `done`; too many are a failure (I21).
+fn until(
+    world: &mut World,
+    fates: u64,
+    cuts: &mut u64,
+    done: impl Fn(&World) -> bool,
+) -> Result<(), String> {
+    for _ in 0..TURNS_MAX {
+        if done(world) {
+            return Ok(());
+        }
+        turn(world, fates, cuts)?;
+    }
+    Err(format!("nothing moves (I21) within {TURNS_MAX} turns"))
 }
 
 fn turn(world: &mut World, fates: u64, cuts: &mut u64) -> Result<(), String> {

@@ -198,7 +198,7 @@ impl Truth {
     ) -> Relationship {
         let bytes = self.sizes[&source];
         let pair = Pair { source, target, source_start: 0, target_start: 0, bytes };
-        let image = self.model.begin_establish(&[pair]).1[0];
+        let image = self.model.begin_establish(&[pair], None).1[0];
         Relationship { pair, image, mode }
     }
 
@@ -224,7 +224,7 @@ impl Truth {
         let number = self.model.next_number();
         let leaves = self.leaves(target);
         if let Some((_, copy)) = self.copies.get(&target) {
-            self.model.begin_withdraw(copy.image, number, leaves);
+            self.model.begin_withdraw(copy.image, copy.pair, number, leaves);
         }
         number
     }
@@ -246,9 +246,9 @@ impl Truth {
         let leaves = self.leaves(target);
         let exact = |report: &CopyReport| leaves == Leaves::Unknown && report.tracks_left == 0;
         if report.is_none_or(exact) {
-            self.model.retract_withdraw(copy.image, number);
+            self.model.retract_withdraw(copy.image, copy.pair, number);
         } else {
-            self.model.end_withdraw(copy.image, number, leaves);
+            self.model.end_withdraw(copy.pair, number, leaves);
         }
         Ok(())
     }
@@ -265,10 +265,10 @@ impl Truth {
             let live = reports.iter().any(|report| report.id == id && report.ended.is_none());
             let withdrawal = withdrawing.filter(|(of, _)| *of == target).map(|(_, number)| number);
             match (live, withdrawal) {
-                (true, Some(number)) => self.model.retract_withdraw(copy.image, number),
+                (true, Some(number)) => self.model.retract_withdraw(copy.image, copy.pair, number),
                 (false, Some(number)) => {
                     let leaves = self.leaves(target);
-                    self.model.end_withdraw(copy.image, number, leaves);
+                    self.model.end_withdraw(copy.pair, number, leaves);
                 }
                 (false, None) if copy.mode == CopyMode::Nocopy => {
                     return Err(format!("relationship {id} is lost"));
