@@ -15,6 +15,8 @@ pub struct Policy {
     pub freeze_seconds: u32,
     /// Copy tables that all relationships together may take (row T1-01).
     pub copy_tables: u64,
+    /// Blocks that are staged at most (rule O12): each takes memory, whatever its frame takes of the journal.
+    pub staged_blocks_max: u64,
 }
 
 impl Default for Policy {
@@ -23,6 +25,7 @@ impl Default for Policy {
             profile: Profile::Xp7,
             freeze_seconds: limits::FREEZE_SECONDS,
             copy_tables: limits::COPY_TABLES,
+            staged_blocks_max: limits::STAGED_BLOCKS_MAX,
         }
     }
 }

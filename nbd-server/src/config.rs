@@ -248,6 +248,7 @@ impl Settings {
                 profile: self.profile.unwrap_or_default(),
                 freeze_seconds: self.freeze_timeout.map_or(limits::FREEZE_SECONDS, NonZeroU32::get),
                 copy_tables: self.copy_tables.unwrap_or(limits::COPY_TABLES),
+                ..Policy::default()
             },
             connections_max: self
                 .max_connections

@@ -142,9 +142,10 @@ impl Engine {
         };
         let capacity = self.journal.capacity_bytes();
         let live = self.journal.written().0.saturating_sub(oldest.position.0);
-        if live > capacity / 2 || !self.waiting.is_empty() {
+        let (blocks, most) = (self.stage.versions(), self.policy.staged_blocks_max);
+        if live > capacity / 2 || blocks > most / 2 || !self.waiting.is_empty() {
             self.destager.pressed = true;
-        } else if live < capacity / 4 {
+        } else if live < capacity / 4 && blocks < most / 4 {
             self.destager.pressed = false;
         }
         let idle = self.now.monotonic_us >= self.destager.last_host_write_us + IDLE_US;

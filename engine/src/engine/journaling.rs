@@ -23,6 +23,8 @@ use crate::units::{Moment, PoolId, Position, Seq, Slot};
 pub(super) struct Journaling {
     /// Frames whose journal write has not completed, oldest first.
     pub(super) unwritten: VecDeque<Unwritten>,
+    /// Blocks of them.
+    pub(super) unwritten_blocks: u64,
     /// Records that are not durable, oldest first.
     records: VecDeque<Undurable>,
     /// Durable records that wait until no destage batch is under way (E2).

@@ -395,7 +395,7 @@ impl Engine {
     fn stage_or_wait(&mut self, finish: Finish, change: Change) {
         if self.freezes.is_frozen(change.volume) {
             self.freezes.park(change.volume, WaitingWrite { finish, change });
-        } else if self.waiting.is_empty() && self.journal.room() >= self.journal_need(&change) {
+        } else if self.waiting.is_empty() && self.has_room(&change) {
             self.stage_change(finish, change);
         } else {
             self.stats.delayed_writes += 1;
@@ -405,11 +405,7 @@ impl Engine {
 
     /// Lets writes go on for which the journal has room again.
     pub(super) fn step_waiting_writes(&mut self) {
-        while self
-            .waiting
-            .front()
-            .is_some_and(|write| self.journal.room() >= self.journal_need(&write.change))
-        {
+        while self.waiting.front().is_some_and(|write| self.has_room(&write.change)) {
             let Some(write) = self.waiting.pop_front() else {
                 return;
             };
@@ -422,6 +418,14 @@ impl Engine {
                 Err(error) => self.finish(write.finish, Err(error)),
             }
         }
+    }
+
+    /// True when the journal has room for a change, and the stage too (rule O12).
+    fn has_room(&self, change: &Change) -> bool {
+        let blocks = change.range.blocks().len() as u64;
+        let staged = self.stage.versions() + self.journaling.unwritten_blocks;
+        let fits = staged == 0 || staged + blocks <= self.policy.staged_blocks_max;
+        fits && self.journal.room() >= self.journal_need(change)
     }
 
     /// Journal bytes that a change needs at most, with the records that will follow from it.
@@ -478,6 +482,7 @@ impl Engine {
             self.note_change(change.volume, range, appended.end);
             let is_last = end == change.range.end;
             let last = if is_last { last.take() } else { None };
+            self.journaling.unwritten_blocks += range.blocks().len() as u64;
             self.journaling.unwritten.push_back(Unwritten { frame, end: appended.end, last });
             at = end;
         }
@@ -495,6 +500,7 @@ impl Engine {
             let Some(next) = self.journaling.unwritten.pop_front() else {
                 return;
             };
+            self.journaling.unwritten_blocks -= next.frame.range.blocks().len() as u64;
             let keep =
                 self.state.volumes.get(&next.frame.volume).map_or(next.frame.seq, |v| v.newest_t0);
             self.stage.insert(next.frame, keep);
@@ -515,6 +521,7 @@ impl Engine {
 
     /// After a failed journal write: nobody is told that a frame was written.
     pub(super) fn fail_unwritten(&mut self) {
+        self.journaling.unwritten_blocks = 0;
         for next in std::mem::take(&mut self.journaling.unwritten) {
             if let Some((finish, _, ticket)) = next.last {
                 self.tickets.give_back(ticket);

@@ -87,6 +87,7 @@ fn turn(world: &mut World, fates: u64, cuts: &mut u64) -> Result<(), String> {
     for _ in 0..fates {
         *cuts += 1;
         let mut twin = world.after_power_cut(*cuts)?;
+        twin.refresh_all()?;
         twin.empty()?;
     }
     Ok(())

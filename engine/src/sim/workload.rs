@@ -25,6 +25,8 @@ const VOLUMES_MAX: usize = 12;
 pub struct Plan {
     /// How often each kind of action comes.
     weights: [u32; KINDS],
+    /// Incremental copies and their moments, conversions, freezes.
+    records: bool,
     /// Number of actions.
     pub actions: u32,
     /// Requests and commands in flight at most.
@@ -106,6 +108,14 @@ impl Plan {
         }
         weights[1] = weights[1].max(30);
         weights[6] = weights[6].max(5);
+        let records = prng.once_in(2);
+        if records {
+            // What is recorded shows at the next moment, and after a crash.
+            weights[16] = weights[16].max(12);
+            weights[14] = weights[14].max(2);
+        } else {
+            weights[16..].fill(0);
+        }
         let count = prng.between(1, 3);
         let tracks_max = *prng.pick(&[2, 4, 8, 24]).unwrap_or(&4);
         let volumes: Vec<u32> = (0..count).map(|_| narrow(prng.between(1, tracks_max))).collect();
@@ -115,6 +125,7 @@ impl Plan {
         let segment_bytes = *prng.pick(&[256 << 10, 512 << 10, 1 << 20]).unwrap_or(&(1 << 20));
         Self {
             weights,
+            records,
             actions: narrow(prng.between(100, 300)),
             depth: usize::try_from(prng.between(1, 24)).unwrap_or(1),
             volumes,
@@ -126,6 +137,7 @@ impl Plan {
             policy: Policy {
                 profile: if prng.once_in(3) { Profile::Ibm } else { Profile::Xp7 },
                 freeze_seconds: 1,
+                staged_blocks_max: *prng.pick(&[24, 300, 1 << 19]).unwrap_or(&(1 << 19)),
                 ..Policy::default()
             },
             faults: if prng.once_in(5) { vec![draw_fault(prng)] } else { Vec::new() },
@@ -143,6 +155,7 @@ impl Plan {
     pub fn scripted(tracks: u32, pool_slots: u64) -> Self {
         Self {
             weights: [0; KINDS],
+            records: false,
             actions: 0,
             depth: 64,
             volumes: vec![tracks, tracks],
@@ -192,13 +205,14 @@ fn draw_fault(prng: &mut Prng) -> Fault {
 pub struct Workload {
     prng: Prng,
     weights: [u32; KINDS],
+    records: bool,
     names: u32,
 }
 
 impl Workload {
     /// The workload of a plan.
     pub fn new(plan: &Plan, prng: Prng) -> Self {
-        Self { prng, weights: plan.weights, names: 0 }
+        Self { prng, weights: plan.weights, records: plan.records, names: 0 }
     }
 
     /// A name that nothing had.
@@ -319,12 +333,13 @@ impl Workload {
             "nobody".clone_into(&mut pairs[0].source);
         }
         let records = [Incremental::TargetWritable, Incremental::TargetWritable, Incremental::Yes];
-        let incremental = if self.prng.once_in(2) && !space_efficient {
+        let incremental = if self.records && !space_efficient && !self.prng.once_in(4) {
             records[self.prng.index(records.len())]
         } else {
             Incremental::No
         };
-        let freeze = if self.prng.once_in(12) { Freeze::HoldWrites } else { Freeze::No };
+        let holds = self.records && self.prng.once_in(12);
+        let freeze = if holds { Freeze::HoldWrites } else { Freeze::No };
         Command::CopyEstablish(EstablishSpec {
             pairs,
             mode,

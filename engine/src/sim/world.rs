@@ -17,7 +17,8 @@ use super::pattern;
 use super::prng::{Prng, mix};
 use super::workload::{Ask, Move, Plan, Stop, Workload, volume};
 use crate::admin::{
-    Answer, Command, CommandId, CopySelector, EstablishAction, Incremental, Report, WithdrawSpec,
+    Answer, Command, CommandId, CopySelector, EstablishAction, EstablishSpec, Incremental,
+    PairSpec, Report, WithdrawSpec,
 };
 
 use crate::io::{Buffer, Op};
@@ -444,6 +445,31 @@ impl World {
     /// Waits for everything that is in flight with hosts and the administrator.
     pub(super) fn quiet(&mut self) -> Result<(), String> {
         self.until(Self::is_quiet)
+    }
+
+    /// Takes every incremental copy to a new moment: what was recorded of changes shows then.
+    pub(super) fn refresh_all(&mut self) -> Result<(), String> {
+        let pairs: Vec<Pair> = self
+            .directory
+            .copies
+            .values()
+            .filter(|copy| copy.kind.incremental)
+            .map(|copy| copy.pair)
+            .collect();
+        for pair in pairs {
+            let name =
+                |volume: u32| self.directory.volumes.get(&volume).map(|known| known.name.clone());
+            let (Some(source), Some(target)) = (name(pair.source), name(pair.target)) else {
+                continue;
+            };
+            self.command(Command::CopyEstablish(EstablishSpec {
+                pairs: vec![PairSpec { source, target, extents: Vec::new() }],
+                action: EstablishAction::Refresh,
+                ..EstablishSpec::default()
+            }));
+            self.quiet()?;
+        }
+        self.compare_all()
     }
 
     /// Takes everything apart; afterwards nothing may be in use.
