@@ -255,11 +255,7 @@ impl Demo {
 
     /// Attaches the export to the `n`th device with two connections.
     fn attach(&mut self, volume: &str, n: usize) -> Outcome {
-        let (address, port) = (self.server.nbd().ip(), self.server.nbd().port());
-        let device = self.kernel.device(n).to_owned();
-        self.kernel
-            .script(&format!("nbd-client {address} {port} {device} -N {volume} -b 4096 -C 2"))
-            .map(drop)
+        self.kernel.attach(self.server.nbd(), volume, n)
     }
 
     fn stop_writing(&mut self) -> Outcome {

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -52,6 +53,8 @@ impl Driver {
 const TAP: &str = "flashtrack0";
 const TAP_HOST: &str = "10.98.0.1";
 const TAP_GUEST: &str = "10.98.0.2";
+/// Devices that a run attaches at the same time, at most.
+const DEVICES_MIN: usize = 4;
 /// A script that takes longer has hung.
 const SCRIPT_SECONDS: u64 = 90;
 /// A kernel that takes longer to stop has hung.
@@ -118,6 +121,13 @@ impl Kernel {
         &self.devices[n]
     }
 
+    /// Attaches the export `volume` at `server` to the `n`th device, with two connections.
+    pub(crate) fn attach(&mut self, server: SocketAddr, volume: &str, n: usize) -> Outcome {
+        let (address, port, device) = (server.ip(), server.port(), self.device(n));
+        let connect = format!("nbd-client {address} {port} {device} -N {volume} -b 4096 -C 2");
+        self.script(&connect).map(drop)
+    }
+
     /// Runs `text` with `sh -e` and gives what it printed, its errors included.
     ///
     /// # Errors
@@ -161,11 +171,11 @@ impl Kernel {
             "for n in /sys/block/nbd*; do [ -e $n/pid ] || echo /dev/${n##*/}; done | sort -V",
         )?;
         let devices: Vec<String> = listed.lines().map(str::to_owned).collect();
-        if devices.len() >= 3 {
+        if devices.len() >= DEVICES_MIN {
             return Ok(devices);
         }
         Err(TaskError::Missing {
-            missing: format!("three unused nbd devices (there are {})", devices.len()),
+            missing: format!("{DEVICES_MIN} unused nbd devices (there are {})", devices.len()),
             help: "Disconnect some, or load the driver with more: modprobe nbd nbds_max=16".into(),
         })
     }
@@ -240,7 +250,7 @@ fn guest_init(agent: &Path) -> String {
          mount -t devtmpfs dev /dev 2>/dev/null; mount -t tmpfs run /run\n\
          stty -echo -onlcr; dmesg -n 1\n\
          ip link set lo up; ip addr add {TAP_GUEST}/30 dev vec0; ip link set vec0 up\n\
-         busybox insmod $(find /usr/lib/uml/modules/$(uname -r) -name nbd.ko) nbds_max=4\n\
+         busybox insmod $(find /usr/lib/uml/modules/$(uname -r) -name nbd.ko) nbds_max={DEVICES_MIN}\n\
          {agent}\n\
          busybox poweroff -f\n",
         agent = agent.display()

@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask setup`, `demo` and `test`.
+//! Developer tasks: `cargo xtask setup`, `demo`, `postgres` and `test`.
 //!
 //! Each task installs what it needs or says what is missing and fails; none skips anything silently.
 
@@ -9,6 +9,7 @@ mod http;
 mod kernel;
 mod monitoring;
 mod namespace;
+mod postgres;
 mod process;
 mod report;
 mod server;
@@ -36,6 +37,8 @@ enum Task {
     Setup,
     /// Copy a volume while a real Linux kernel writes to it, and show that the copy is right
     Demo(demo::Options),
+    /// Copy PostgreSQL's two volumes under load, and show that the copies recover and lose nothing
+    Postgres(postgres::Options),
     /// Run every check: what README and continuous integration call
     Test(test::Options),
     /// Check the sources' shape: lengths, characters, words, what the engine may use
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Setup => setup::everything(),
         Task::Demo(options) => demo::run(&options),
+        Task::Postgres(options) => postgres::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Tidy => tidy::run(),
     };

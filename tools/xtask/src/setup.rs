@@ -1,6 +1,7 @@
 //! Debian packages and Rust components that the tasks use: installs what is missing, saying so.
 
 use std::env;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -40,11 +41,18 @@ pub(crate) const TESTS: &[Tool] = &[
     tool("systemd-analyze", "systemd"),
 ];
 
+/// Where Debian keeps the programs of each major version of PostgreSQL.
+const POSTGRES: &str = "/usr/lib/postgresql";
+const POSTGRES_PACKAGES: &[&str] = &["postgresql", "postgresql-contrib"];
+/// Read by the package when it is about to make a cluster and to start it.
+const POSTGRES_SETTINGS: &str = "/etc/postgresql-common/createcluster.d/flashtrack.conf";
+
 /// Installs everything that any task uses.
 pub(crate) fn everything() -> Outcome {
     for tools in [KERNEL_RUN, USER_MODE_LINUX, TESTS] {
         packages(tools)?;
     }
+    postgres()?;
     rust_components()?;
     println!("Everything that the tasks use is installed.");
     Ok(())
@@ -85,6 +93,47 @@ pub(crate) fn packages(tools: &[Tool]) -> Outcome {
     }
 }
 
+/// Installs PostgreSQL with `pgbench` and `amcheck`, and no server: none is made or started by it.
+///
+/// # Errors
+/// It cannot be installed: says how to get it.
+pub(crate) fn postgres() -> Outcome {
+    if postgres_installed() {
+        return Ok(());
+    }
+    let packages = POSTGRES_PACKAGES.join(" ");
+    println!("Installing Debian packages, without a server that runs: {packages}");
+    let script = format!(
+        "mkdir -p $(dirname {POSTGRES_SETTINGS})
+         echo 'create_main_cluster = false' >{POSTGRES_SETTINGS}
+         apt-get update -q && apt-get install -q -y --no-install-recommends {packages}
+         status=$?; rm {POSTGRES_SETTINGS}; exit $status"
+    );
+    let result = process::visible(as_root("sh").args(["-c", &script]));
+    if result.is_ok() && postgres_installed() {
+        return Ok(());
+    }
+    let reason = result.err().map(|error| format!(" ({error})")).unwrap_or_default();
+    Err(TaskError::Missing {
+        missing: "PostgreSQL with pgbench and amcheck".to_owned(),
+        help: format!(
+            "Install as root: apt-get install --no-install-recommends {packages}; the cluster \
+             that it makes is not used{reason}"
+        ),
+    })
+}
+
+fn postgres_installed() -> bool {
+    let Ok(versions) = fs::read_dir(POSTGRES) else { return false };
+    versions.flatten().any(|version| {
+        let programs = version.path().join("bin");
+        ["initdb", "postgres", "psql", "pgbench", "pg_amcheck"]
+            .iter()
+            .all(|program| programs.join(program).exists())
+            && version.path().join("lib/amcheck.so").exists()
+    })
+}
+
 /// Installs rustfmt and clippy for the toolchain in use.
 ///
 /// # Errors
@@ -117,15 +166,19 @@ fn apt_get(words: &[&str]) -> Outcome {
     if !installed("apt-get") {
         return Err(TaskError::Unexpected("this is not Debian: there is no apt-get".to_owned()));
     }
-    let mut command = if rustix::process::geteuid().is_root() {
-        Command::new("apt-get")
-    } else {
-        let mut sudo = Command::new("sudo");
-        sudo.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
-        sudo
-    };
-    command.env("DEBIAN_FRONTEND", "noninteractive").args(words);
-    process::visible(&mut command)
+    process::visible(as_root("apt-get").args(words))
+}
+
+/// `program` with the administrator's rights, and told that nobody answers questions.
+fn as_root(program: &str) -> Command {
+    if rustix::process::geteuid().is_root() {
+        let mut command = Command::new(program);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        return command;
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.args(["DEBIAN_FRONTEND=noninteractive", program]);
+    sudo
 }
 
 /// True when `path` is there, for optional parts of the system such as `/dev/shm`.

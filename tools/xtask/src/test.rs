@@ -10,6 +10,7 @@ use crate::demo;
 use crate::error::{Outcome, TaskError};
 use crate::kernel::Driver;
 use crate::monitoring;
+use crate::postgres;
 use crate::process;
 use crate::report;
 use crate::setup;
@@ -23,11 +24,13 @@ const SEEDS_QUICK: u32 = 50;
 const SERVER_SEEDS: u32 = 1000;
 /// How often the server is killed under load.
 const KILLS: u32 = 16;
+/// How long the copies of PostgreSQL may take: on a machine that is busy, fewer are made.
+const POSTGRES_SECONDS: u64 = 180;
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Leave out the kernel run, the kill loop and most seeds
+    /// Leave out the kernel runs, the kill loop and most seeds
     #[arg(long)]
     quick: bool,
     /// Run only this step
@@ -54,6 +57,10 @@ const FULL: &[Step] = &[
     Step { name: "server simulator", action: server_simulator },
     Step { name: "kill -9", action: kills },
     Step { name: "kernel run", action: |_| demo::run(&demo::Options::default()) },
+    Step {
+        name: "postgres",
+        action: |_| postgres::run(&postgres::Options::within(POSTGRES_SECONDS)),
+    },
 ];
 
 /// Installs what is needed and runs all steps, also those after one that fails.
@@ -80,7 +87,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     }
     print_table(&table);
     if options.quick {
-        println!("Left out (--quick): kernel run, kill -9, all but {SEEDS_QUICK} seeds");
+        println!("Left out (--quick): kernel run, postgres, kill -9, all but {SEEDS_QUICK} seeds");
     }
     if let Some(step) = &options.step {
         println!("Left out (--step): all but {step}");
@@ -108,6 +115,7 @@ fn install(options: &Options) -> Outcome {
     setup::packages(setup::TESTS)?;
     if !options.quick {
         setup::packages(setup::KERNEL_RUN)?;
+        setup::postgres()?;
         if Driver::available() == Driver::Uml {
             setup::packages(setup::USER_MODE_LINUX)?;
         }
