@@ -181,6 +181,8 @@ fn life_of_an_incremental_copy() -> Vec<Line> {
         Answered,
         renew(SOURCE, FULL, CopyMode::Copy, establish),
         Quiet,
+        // Until the copy is complete.
+        Turns(80),
         // The first write of a track is staged, the second may go straight home.
         write(SOURCE, 0, BLOCK),
         Turns(2),
