@@ -245,7 +245,8 @@ impl World {
             EstablishAction::Refresh => same(&copy.pair),
             EstablishAction::Reverse | EstablishAction::FastReverse => reversed(&copy.pair),
         };
-        let mut copies = self.directory.copies.iter();
+        // An older one may have ended by itself, unseen.
+        let mut copies = self.directory.copies.iter().rev();
         copies.find(|(_, copy)| copy.kind.whole && meant(copy)).map(|(id, _)| *id)
     }
 
@@ -545,7 +546,8 @@ impl World {
                 Report::Copies(copies),
             ) => {
                 if verdict == Verdict::Refuse {
-                    return Err("accepted against the rules".to_owned());
+                    let known = &self.directory.copies;
+                    return Err(format!("accepted against the rules; known were {known:?}"));
                 }
                 self.established(&pairs, &images, kind, &copies)?;
                 let thawing = self.commanded.values().any(|other| matches!(other, Commanded::Thaw));
