@@ -328,10 +328,13 @@ impl Engine {
             Shutdown::Draining => {
                 // What cannot go home stays in the journal.
                 let stuck = self.destager.is_stuck();
-                let drained = self.stage.oldest().is_none() || self.has_failed_storage() || stuck;
-                if stuck {
+                let failed = self.has_failed_storage();
+                let drained = self.stage.oldest().is_none() || failed || stuck;
+                if stuck || failed {
+                    // No room will ever be made for them.
+                    let error = if stuck { RequestError::NoSpace } else { RequestError::Io };
                     for write in std::mem::take(&mut self.waiting) {
-                        self.finish(write.finish, Err(RequestError::NoSpace));
+                        self.finish(write.finish, Err(error));
                     }
                 }
                 let idle = self.waiting.is_empty()

@@ -261,7 +261,12 @@ impl World {
         let mut withdrawals = BTreeMap::new();
         for commanded in interrupted {
             match commanded {
-                Commanded::Withdraw { copies, .. } => withdrawals.extend(copies),
+                Commanded::Withdraw { copies, parts, .. } => {
+                    withdrawals.extend(copies);
+                    for part in parts {
+                        self.split(&part, &live);
+                    }
+                }
                 Commanded::Establish {
                     renewed: Some(id), pairs, images, kind, emptied, ..
                 } if !images.is_empty() => {
@@ -322,7 +327,7 @@ impl World {
     }
 
     fn is_new(&self, report: &CopyReport) -> bool {
-        !self.directory.copies.contains_key(&report.id)
+        !self.directory.seen.contains(&report.id)
     }
 
     fn reconcile_known(

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::admin::{CopyMode, CopyReport, EstablishSpec, Incremental, VolumeReport};
+use crate::admin::{CopyMode, CopyReport, DatasetExtent, EstablishSpec, Incremental, VolumeReport};
 use crate::policy::Policy;
 
 use super::model::{Leaves, Pair};
@@ -17,6 +17,10 @@ pub struct Directory {
     pub pools: BTreeMap<String, KnownPool>,
     /// Relationships that were not withdrawn, by number.
     pub copies: BTreeMap<u32, KnownCopy>,
+    /// Numbers of all relationships that were ever told of.
+    pub seen: BTreeSet<u32>,
+    /// Datasets that were defined, perhaps.
+    pub datasets: BTreeMap<String, Vec<DatasetExtent>>,
     /// The rules of the store.
     pub policy: Policy,
     /// Volumes that may take no writes for being the target of an incremental relationship.

@@ -3,6 +3,7 @@
 use super::directory::{CopyKind, KnownCopy, KnownPool, KnownVolume, Verdict, lies};
 use super::faults::ActionKind;
 use super::model::{Leaves, Pair, View};
+use super::parts::Part;
 use super::workload::Ask;
 use super::world::World;
 use crate::admin::{
@@ -83,7 +84,10 @@ pub(super) enum Commanded {
     /// The relationships that it ends, with the number of the withdraw.
     Withdraw {
         copies: Vec<(u32, u32)>,
-        ddsw: bool,
+        /// Those that go on in part.
+        parts: Vec<Part>,
+        /// It may be refused.
+        lenient: bool,
     },
     /// The relationships that the list must show.
     CopyList {
@@ -141,7 +145,13 @@ impl World {
                 self.directory.frozen.clear();
                 Commanded::Thaw
             }
+            Command::CopyWithdraw(spec) if !spec.extents.is_empty() => self.expect_split(spec),
             Command::CopyWithdraw(selector) => self.expect_withdraw(selector),
+            Command::DatasetDefine { name, extents } => {
+                self.directory.datasets.insert(name.clone(), extents.clone());
+                Commanded::Other
+            }
+            Command::DatasetCopy(spec) => self.expect_dataset_copy(spec),
             Command::CopyList { volume: None } => {
                 let certain = |copy: &KnownCopy| !copy.ends_itself && !copy.leaving && !copy.failed;
                 let copies = self.directory.copies.iter().filter(|(_, copy)| certain(copy));
@@ -335,7 +345,8 @@ impl World {
             self.convert(source);
         }
         Commanded::Withdraw {
-            ddsw: spec.ddsw,
+            parts: Vec::new(),
+            lenient: spec.ddsw,
             copies: meant.into_iter().map(|id| (id, number)).collect(),
         }
     }
@@ -556,8 +567,11 @@ impl World {
                 }
                 self.look_early(&pairs);
             }
-            (Commanded::Withdraw { copies, .. }, Report::Copies(withdrawn)) => {
+            (Commanded::Withdraw { copies, parts, .. }, Report::Copies(withdrawn)) => {
                 self.withdrawn(&copies, &withdrawn)?;
+                for part in &parts {
+                    self.split(part, &withdrawn);
+                }
             }
             (Commanded::CopyList { must }, Report::Copies(copies)) => {
                 let still =
@@ -612,6 +626,7 @@ impl World {
                 failed: false,
                 leaving: false,
             };
+            self.directory.seen.insert(report.id);
             self.directory.copies.insert(report.id, copy);
         }
         Ok(())
@@ -684,7 +699,7 @@ impl World {
                 *verdict == Verdict::Accept
             }
             // With DDSW a thin target is reason enough.
-            Commanded::Withdraw { ddsw: true, .. } => false,
+            Commanded::Withdraw { lenient: true, .. } => false,
             Commanded::Withdraw { copies, .. } => {
                 let certain = |copy: &KnownCopy| !copy.ends_itself;
                 copies.iter().any(|(id, _)| self.directory.copies.get(id).is_some_and(certain))
@@ -710,9 +725,12 @@ impl World {
                 self.model.retract_establish(&images);
                 self.not_emptied(emptied);
             }
-            Commanded::Withdraw { copies, ddsw } => {
+            Commanded::Withdraw { copies, parts, lenient } => {
                 for (id, number) in copies {
-                    self.unwithdrawn(id, number, stopped || ddsw);
+                    self.unwithdrawn(id, number, stopped || lenient);
+                }
+                for part in parts {
+                    self.not_split(&part);
                 }
             }
             _ => {}

@@ -18,6 +18,7 @@ mod judge;
 pub mod model;
 pub mod mutation;
 mod pages;
+mod parts;
 pub mod pattern;
 pub mod prng;
 mod storage;

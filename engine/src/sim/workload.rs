@@ -7,8 +7,8 @@ use super::directory::{Directory, KnownCopy, KnownVolume};
 use super::faults::{ActionKind, Fault, ObjectKind, Strikes, SyncFailure};
 use super::prng::Prng;
 use crate::admin::{
-    Command, CopyMode, CopySelector, EstablishAction, EstablishSpec, ExtentSpec, Freeze,
-    Incremental, PairSpec, Profile, VolumeSpec, WithdrawSpec,
+    Command, CopyMode, CopySelector, DatasetCopySpec, DatasetExtent, EstablishAction,
+    EstablishSpec, ExtentSpec, Freeze, Incremental, PairSpec, Profile, VolumeSpec, WithdrawSpec,
 };
 use crate::geometry::VolumeType;
 use crate::io::{IoFailure, ZeroSpace};
@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::units::{ByteRange, RelationshipId};
 
 /// Kinds of actions, in the order of `Plan::weights`.
-const KINDS: usize = 20;
+const KINDS: usize = 22;
 /// Most volumes of a run, so that comparing all of them stays cheap.
 const VOLUMES_MAX: usize = 12;
 
@@ -101,7 +101,7 @@ impl Plan {
     /// The plan of a seed.
     pub fn draw(prng: &mut Prng) -> Self {
         let typical: [u32; KINDS] =
-            [30, 60, 10, 4, 6, 3, 10, 5, 2, 1, 2, 1, 1, 1, 1, 1, 6, 1, 1, 1];
+            [30, 60, 10, 4, 6, 3, 10, 5, 2, 1, 2, 1, 1, 1, 1, 1, 6, 1, 1, 1, 6, 2];
         let mut weights = typical;
         for weight in &mut weights {
             *weight *= [0, 1, 1, 2, 4][prng.index(5)];
@@ -239,7 +239,9 @@ impl Workload {
             16 => self.renew(directory).map(Move::Command),
             17 => self.convert(directory).map(Move::Command),
             18 => self.withdraw_after_copy(directory).map(Move::Command),
-            _ => Some(Move::Command(Command::Thaw { cu: 0, verify: None })),
+            19 => Some(Move::Command(Command::Thaw { cu: 0, verify: None })),
+            20 => self.withdraw_part(directory).map(Move::Command),
+            _ => self.dataset(directory).map(Move::Command),
         }
     }
 
@@ -333,7 +335,10 @@ impl Workload {
             "nobody".clone_into(&mut pairs[0].source);
         }
         let records = [Incremental::TargetWritable, Incremental::TargetWritable, Incremental::Yes];
-        let incremental = if self.records && !space_efficient && !self.prng.once_in(4) {
+        // Of extents it is refused.
+        let whole = pairs.iter().all(|pair| pair.extents.is_empty()) || self.prng.once_in(8);
+        let may = self.records && whole && !space_efficient;
+        let incremental = if may && !self.prng.once_in(4) {
             records[self.prng.index(records.len())]
         } else {
             Incremental::No
@@ -389,6 +394,64 @@ impl Workload {
 
     fn convert(&mut self, directory: &Directory) -> Option<Command> {
         Some(Command::CopyConvert { source: self.source_name(directory)? })
+    }
+
+    /// Of a run of tracks of a target.
+    fn withdraw_part(&mut self, directory: &Directory) -> Option<Command> {
+        let copies: Vec<&KnownCopy> = directory.copies.values().collect();
+        let target = self.prng.pick(&copies)?.pair.target;
+        let volume = directory.volumes.get(&target)?;
+        let tracks = volume.bytes / volume.track_bytes;
+        let first = self.prng.below(tracks);
+        let count = self.prng.between(1, tracks - first);
+        let extent = ExtentSpec {
+            source_track: narrow(first),
+            target_track: narrow(first),
+            tracks: narrow(count),
+        };
+        Some(Command::CopyWithdraw(WithdrawSpec {
+            target: Some(volume.name.clone()),
+            extents: vec![extent],
+            ..WithdrawSpec::default()
+        }))
+    }
+
+    /// A dataset on one volume or two is defined, or copied.
+    fn dataset(&mut self, directory: &Directory) -> Option<Command> {
+        let full: Vec<&KnownVolume> =
+            directory.volumes.values().filter(|volume| volume.pool.is_none()).collect();
+        let names: Vec<&String> = directory.datasets.keys().collect();
+        if names.is_empty() || (names.len() < 3 && self.prng.once_in(4)) {
+            let mut extents = Vec::new();
+            for _ in 0..self.prng.between(1, 2) {
+                let volume = *self.prng.pick(&full)?;
+                let tracks = volume.bytes / volume.track_bytes;
+                let first = self.prng.below(tracks);
+                extents.push(DatasetExtent {
+                    volume: volume.name.clone(),
+                    first_track: narrow(first),
+                    tracks: narrow(self.prng.between(1, tracks - first)),
+                });
+            }
+            return Some(Command::DatasetDefine { name: self.name("dataset"), extents });
+        }
+        let name = (*self.prng.pick(&names)?).clone();
+        let extents = directory.datasets.get(&name)?;
+        let mut volumes: Vec<&String> = extents.iter().map(|extent| &extent.volume).collect();
+        volumes.sort_unstable();
+        volumes.dedup();
+        let mut targets = Vec::new();
+        for _ in 0..volumes.len() {
+            targets.push(self.prng.pick(&full)?.name.clone());
+        }
+        let mode = if self.prng.once_in(2) { CopyMode::Copy } else { CopyMode::Nocopy };
+        Some(Command::DatasetCopy(DatasetCopySpec {
+            name,
+            targets,
+            onto: None,
+            mode,
+            freeze: Freeze::No,
+        }))
     }
 
     fn withdraw_after_copy(&mut self, directory: &Directory) -> Option<Command> {

@@ -347,16 +347,22 @@ impl World {
             Command::CopyEstablish(spec) => {
                 spec.action != EstablishAction::Establish || spec.incremental != Incremental::No
             }
+            Command::CopyWithdraw(spec) => !spec.extents.is_empty(),
             _ => false,
         };
         let copies = matches!(
             command,
-            Command::CopyEstablish(_) | Command::CopyWithdraw(_) | Command::CopyConvert { .. }
+            Command::CopyEstablish(_)
+                | Command::CopyWithdraw(_)
+                | Command::CopyConvert { .. }
+                | Command::DatasetCopy(_)
         );
         let renewing = || {
-            self.commanded
-                .values()
-                .any(|other| matches!(other, Commanded::Establish { renewed: Some(_), .. }))
+            self.commanded.values().any(|other| match other {
+                Commanded::Establish { renewed, .. } => renewed.is_some(),
+                Commanded::Withdraw { parts, .. } => !parts.is_empty(),
+                _ => false,
+            })
         };
         if (renews(&command) && !self.commanded.is_empty()) || (copies && renewing()) {
             // What becomes of the others would depend on which comes first.
