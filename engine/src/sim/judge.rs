@@ -674,9 +674,14 @@ impl World {
     /// Takes over what a list of relationships tells.
     pub(super) fn learn(&mut self, reports: &[CopyReport]) {
         for report in reports.iter().filter(|report| report.ended.is_none()) {
-            let Some(copy) = self.directory.copies.get(&report.id) else {
+            let Some(copy) = self.directory.copies.get_mut(&report.id) else {
                 continue;
             };
+            if report.mode == CopyMode::Copy && copy.kind.mode == CopyMode::Nocopy {
+                // It was converted before it was known.
+                copy.kind.mode = CopyMode::Copy;
+                copy.ends_itself = !copy.kind.incremental;
+            }
             if report.durable {
                 self.model.image_is_durable(copy.image);
             }
