@@ -79,6 +79,11 @@ impl<W> Syncs<W> {
         over.into_iter().map(|(_, waiter): (u64, W)| waiter).collect()
     }
 
+    /// The object is removed, so nothing of it needs to be durable any more; gives everybody who waits.
+    pub fn end(self) -> Vec<W> {
+        self.waiters.into_iter().map(|(_, waiter)| waiter).collect()
+    }
+
     /// The running sync has failed; gives everybody who waits.
     pub fn fail(&mut self) -> Vec<W> {
         self.running = None;

@@ -47,6 +47,18 @@ fn every_promise_holds_in_every_seed() {
     );
 }
 
+/// Seeds that found something, and what: they are run for ever, as long as the workload draws the same from them.
+const FOUND: [(u64, &str); 1] =
+    [(71_713, "a FLUSH waited for a source that was deleted while its home was synced")];
+
+#[test]
+fn what_a_seed_has_found_stays_mended() {
+    for (seed, what) in FOUND {
+        println!("seed {seed}: {what}");
+        run_loudly(seed);
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 1..20 {

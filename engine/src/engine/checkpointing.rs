@@ -59,6 +59,29 @@ impl Writing {
     }
 }
 
+/// What records are for. The journal's reserve is shared out so that what makes room in it is never kept from doing so
+/// by what does not: a batch of the destager fits when commands are refused, a command when the copier pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecordPurpose {
+    /// What staged writes become at home: sets journal space free.
+    Destage,
+    /// A command: among them those that end a lack of space, as a withdraw does.
+    Command,
+    /// Progress of a background copy.
+    Copy,
+}
+
+impl RecordPurpose {
+    /// The room that there has to be, in bytes of a journal whose frames hold `payload_max`.
+    fn least_room(self, payload_max: u64) -> u64 {
+        match self {
+            Self::Destage => 2 * payload_max,
+            Self::Command => 3 * payload_max,
+            Self::Copy => 4 * payload_max,
+        }
+    }
+}
+
 const RETRY_US: u64 = 1_000_000;
 
 impl Checkpointer {
@@ -106,11 +129,12 @@ impl Engine {
         let since = self.journal.durable().0.saturating_sub(self.checkpointer.replay_from.0);
         let segment = self.journal.segment_bytes();
         // When somebody waits for room, a checkpoint is worth what it sets free.
-        let pressed = !self.waiting.is_empty() || !self.has_record_room();
+        let short = !self.has_record_room(RecordPurpose::Copy);
+        let pressed = !self.waiting.is_empty() || short;
         let needed_from = self.live_from().min(self.journal.durable());
         let gain = needed_from.0.saturating_sub(self.journal.oldest().0);
-        // Where no further segments can be made, each one counts.
-        let worth = if self.journal.lacks_slots() { segment } else { 2 * segment };
+        // Where no further segments can be made, or the reserve is in use, each one counts.
+        let worth = if self.journal.lacks_slots() || short { segment } else { 2 * segment };
         let due = since >= self.journal.capacity_bytes() / 4 || (pressed && gain >= worth);
         if self.checkpointer.retry_at_us.is_some_and(|at| self.now.monotonic_us >= at) {
             self.checkpointer.retry_at_us = None;
@@ -129,9 +153,9 @@ impl Engine {
         self.stage.oldest().map_or(self.journal.written(), |frame| frame.position)
     }
 
-    /// True when a batch's or command's records surely fit the journal.
-    pub(super) fn has_record_room(&self) -> bool {
-        self.journal.room_for_records() >= 2 * self.journal.payload_max()
+    /// True when records for this purpose may be appended to the journal.
+    pub(super) fn has_record_room(&self, purpose: RecordPurpose) -> bool {
+        self.journal.room_for_records() >= purpose.least_room(self.journal.payload_max())
     }
 
     /// Syncs what took direct writes, and a last checkpoint, before the store is closed.

@@ -7,6 +7,7 @@
 
 use super::Engine;
 use super::barrier::Then;
+use super::checkpointing::RecordPurpose;
 use super::establish::{Establishing, Wish};
 use super::ops::Pending;
 use crate::admin::{
@@ -98,6 +99,16 @@ impl Engine {
             let message = format!("the store takes no writes: {reason}");
             let help = "see the server's log, mend the cause, restart the server";
             return Err(refuse_with_help(RefusalKind::FailStop, message, help));
+        }
+        let needs_record = !matches!(command, Command::StoreDrain {} | Command::Thaw { .. });
+        if needs_record && !self.has_record_room(RecordPurpose::Command) {
+            let (used, staged) = (self.journal.used_bytes(), self.stage.bytes());
+            let message = format!(
+                "the journal is full: {used} bytes are in use, for {staged} bytes of writes that are not home yet"
+            );
+            let help = "try again in a moment; where a pool or file system is full (`flashtrack store status`), make \
+                        room in it first";
+            return Err(refuse_with_help(RefusalKind::NoResources, message, help));
         }
         match command {
             Command::PoolCreate { name, capacity_bytes } => {

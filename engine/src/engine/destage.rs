@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use super::barrier::{BarrierId, Then};
+use super::checkpointing::RecordPurpose;
 use super::moves::{Move, newest_bytes, push_move, slot_moves};
 use crate::io::Object;
 use crate::lookup::{Piece, View};
@@ -125,7 +126,7 @@ impl Engine {
         !self.destager.hold
             && self.fail_stop.is_none()
             && self.shutdown != super::Shutdown::Closing
-            && self.has_record_room()
+            && self.has_record_room(RecordPurpose::Destage)
             && !in_vain
     }
 

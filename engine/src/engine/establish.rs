@@ -12,6 +12,7 @@
 
 use super::Engine;
 use super::barrier::Then;
+use super::checkpointing::RecordPurpose;
 use super::commands::{Active, Recorded, Work};
 use crate::admin::{CommandId, DatasetCopySpec, EstablishSpec, Freeze, Refusal};
 use crate::admission::{self, EstablishPlan};
@@ -142,7 +143,7 @@ impl Engine {
             return true;
         }
         // The copier may need room in the journal, and only the destager makes some.
-        let may_hold = self.has_record_room();
+        let may_hold = self.has_record_room(RecordPurpose::Copy);
         self.destager.hold = may_hold;
         if !may_hold || !self.destager.is_idle() || self.journaling.has_deferred() {
             return false;

@@ -7,6 +7,7 @@ use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome
 use crate::journal::WriteTicket;
 use crate::lookup::Place;
 use crate::request::{ReplyData, RequestError};
+use crate::syncs::Syncs;
 use crate::tickets::Ticket;
 use crate::units::{ByteRange, VolumeId};
 
@@ -232,9 +233,12 @@ impl Engine {
         self.release(barrier, Ok(()));
     }
 
-    /// Removes an object that nothing names any more.
+    /// Removes an object that nothing names any more. Who waits until it is durable, as the FLUSH of a volume does that
+    /// was once its target, need not wait: what it answers for lies elsewhere now.
     pub(super) fn remove_object(&mut self, object: Object) {
-        self.syncs.remove(&object);
+        for barrier in self.syncs.remove(&object).map_or_else(Vec::new, Syncs::end) {
+            self.release(barrier, Ok(()));
+        }
         self.emit(object, Action::Remove, Pending::Nobody);
     }
 

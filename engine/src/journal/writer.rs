@@ -15,7 +15,7 @@ use crate::store::{SECTOR_BYTES, StoreHeader, StoreUuid, checksum};
 use crate::units::{BLOCK_BYTES, ByteRange, Position, Seq, VolumeId};
 
 /// Free segments that host writes leave for records, above all those that free journal space.
-const RESERVE_SEGMENTS: u64 = 1;
+const RESERVE_SEGMENTS: u64 = 2;
 const SECTOR: u64 = SECTOR_BYTES as u64;
 
 /// Where an appended frame lies.
@@ -81,6 +81,9 @@ pub struct Journal {
     opening: u64,
     layout: Layout,
     capacity_segments: u64,
+    /// The capacity for records: above the other one after an opening that found the journal full, until the segments
+    /// are released that were too many. What frees journal space has to write records first.
+    record_segments: u64,
     slots: Slots,
     /// The segment being filled, and the offset within it after the last byte appended.
     number: u64,
@@ -106,12 +109,14 @@ impl Journal {
     /// A journal that goes on after `base`, up to which everything is durable, in a new segment `number`.
     /// The caller has made sure that a slot is free.
     pub(super) fn resume(store: &StoreHeader, slots: Slots, base: Mark, number: u64) -> Self {
+        let capacity_segments = u64::from(store.capacity_segments);
         let mut journal = Self {
             seed: store.secret,
             uuid: store.uuid,
             opening: store.epoch,
             layout: Layout::new(store.segment_bytes),
-            capacity_segments: u64::from(store.capacity_segments),
+            capacity_segments,
+            record_segments: capacity_segments,
             slots,
             number,
             offset: 0,
@@ -276,15 +281,13 @@ impl Journal {
 
     /// Bytes that may still be appended as host writes, counted by `cost`; the reserve is left for records.
     pub fn room(&self) -> u64 {
-        match self.free_segments() {
-            0 => 0,
-            free => self.room_in(free - RESERVE_SEGMENTS),
-        }
+        let free = self.free_segments(self.capacity_segments);
+        free.checked_sub(RESERVE_SEGMENTS).map_or(0, |free| self.room_in(free))
     }
 
     /// Bytes that may still be appended as records, counted by `cost`: room and reserve.
     pub fn room_for_records(&self) -> u64 {
-        self.room_in(self.free_segments())
+        self.room_in(self.free_segments(self.record_segments))
     }
 
     /// True when a frame with this payload can be appended now.
@@ -294,9 +297,9 @@ impl Journal {
                 <= self.layout.segment_bytes()
     }
 
-    /// Segments that the capacity still allows and for which a slot is ready.
-    fn free_segments(&self) -> u64 {
-        let allowed = self.capacity_segments.saturating_sub(self.slots.live_count() as u64);
+    /// Segments that this capacity still allows and for which a slot is ready.
+    fn free_segments(&self, capacity: u64) -> u64 {
+        let allowed = capacity.saturating_sub(self.slots.live_count() as u64);
         allowed.min(self.slots.free_count() as u64)
     }
 
@@ -410,6 +413,7 @@ impl Journal {
         assert!(position <= self.durable.position, "release of {position}, not durable yet");
         // The segment in which the replay starts stays: its header anchors the chain of frames.
         self.slots.release_below(self.layout.number_before(position));
+        self.record_segments = self.record_segments.min(self.enough_for_records());
     }
 
     /// First byte of the oldest segment in use.
@@ -419,7 +423,7 @@ impl Journal {
 
     /// A slot to create, `segment_bytes` long and preallocated, ahead of need.
     pub fn wanted_slot(&mut self) -> Option<u32> {
-        let capacity = usize::try_from(self.capacity_segments).unwrap_or(usize::MAX);
+        let capacity = usize::try_from(self.record_segments).unwrap_or(usize::MAX);
         self.slots.wanted(capacity)
     }
 
@@ -464,8 +468,14 @@ impl Journal {
         &mut self.slots
     }
 
-    /// Recovery has performed and synced every write taken so far.
+    /// Segments with which records surely have room, whatever host writes hold: the capacity or more.
+    fn enough_for_records(&self) -> u64 {
+        self.capacity_segments.max(self.slots.live_count() as u64 + RESERVE_SEGMENTS)
+    }
+
+    /// Recovery has performed and synced every write taken so far, and takes no more segments.
     pub(super) fn all_durable(&mut self) {
+        self.record_segments = self.enough_for_records();
         self.first_ticket += self.in_flight.len() as u64;
         self.in_flight.clear();
         self.written = self.end;

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use super::barrier::{BarrierId, Then};
+use super::checkpointing::RecordPurpose;
 use crate::admin::CopyMode;
 use crate::io::Object;
 use crate::map::track_bitmap::TrackBitmap;
@@ -278,7 +279,10 @@ impl Engine {
 
     /// Begins runs, commits and completions that are due.
     pub(super) fn step_copier(&mut self) {
-        if self.copier.copies.is_empty() || self.fail_stop.is_some() || !self.has_record_room() {
+        if self.copier.copies.is_empty()
+            || self.fail_stop.is_some()
+            || !self.has_record_room(RecordPurpose::Copy)
+        {
             return;
         }
         self.begin_runs();

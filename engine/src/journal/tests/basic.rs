@@ -143,6 +143,34 @@ fn what_room_promises_can_be_appended_without_another_slot() {
 }
 
 #[test]
+fn a_journal_that_is_found_full_has_room_for_records_and_is_no_larger_when_it_was_emptied() {
+    let mut world = World::new();
+    let length = 4096;
+    while world.journal().room() >= Journal::cost(length) {
+        world.data(0, &[1; 4096]);
+        world.write();
+    }
+    while world.journal().room_for_records() >= 2 * Journal::cost(length) {
+        world.record(&[2; 4096]);
+        world.write();
+    }
+    world.write_and_sync();
+    for _ in 0..3 {
+        world = world.cut(|_| Fate::Lost);
+        // Host writes get at most what is left of the segment that the opening began.
+        assert!(world.journal().room() < u64::from(SEGMENT_BYTES));
+        assert!(world.journal().room_for_records() > u64::from(SEGMENT_BYTES));
+    }
+    world.checkpoint(&[3]);
+    assert!(world.journal().room_for_records() <= world.journal().capacity_bytes());
+    while world.journal().room_for_records() >= Journal::cost(length) {
+        world.record(&[4; 4096]);
+        world.write();
+    }
+    assert!(world.journal().used_bytes() <= world.journal().capacity_bytes());
+}
+
+#[test]
 fn the_journal_wraps_around_its_slots_again_and_again() {
     let mut world = World::new();
     for round in 0_u8..40 {

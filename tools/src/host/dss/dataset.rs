@@ -68,21 +68,16 @@ async fn copy(
     control: Control<'_>,
     messages: &mut Vec<Message>,
 ) -> Result<(), Stop> {
-    let refusal = match control.command(command).await {
+    match control.command(command).await {
         Err(Stop::Refused(refusal))
-            if matches!(refusal.kind, RefusalKind::TargetRelated | RefusalKind::SourceRelated) =>
-        {
-            refusal
-        }
+            if matches!(refusal.kind, RefusalKind::TargetRelated | RefusalKind::SourceRelated) => {}
         other => return other.map(drop),
-    };
+    }
     let mut related = control.copies(&Command::CopyList { volume: None }).await?;
     related.retain(|copy| copy.ended.is_none());
     let profile = control.store().await?.profile;
     let withdrawals = in_the_way::for_dataset(&related, spaces, profile)?;
-    if withdrawals.is_empty() {
-        return Err(refusal.into());
-    }
+    // Empty when what was in the way has ended by itself since: then the copy is only asked for again.
     in_the_way::withdraw(&withdrawals, control, messages).await?;
     control.command(command).await.map(drop)
 }

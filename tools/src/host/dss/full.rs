@@ -111,9 +111,10 @@ async fn establish(
         other => return other.map(drop),
     };
     let older = in_the_way::on_target(&pair, &control.related(&pair.target).await?);
-    if older.is_empty() || flash.fast_reverse {
+    if flash.fast_reverse {
         return Err(refusal.into());
     }
+    // None is left when what was in the way has ended by itself since: then the copy is only asked for again.
     keep_incremental(&older)?;
     in_the_way::withdraw(&in_the_way::whole(&older), control, messages).await?;
     control.copies(&command).await.map(drop)
