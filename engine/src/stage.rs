@@ -6,9 +6,10 @@
 //! - G2 A version is here exactly while its frame is live: from the completion of its journal write to
 //!   the durable record that releases it (rule O3), unless nothing can need it any more.
 //! - G3 `queue` names every frame whose versions may be here, ascending: the destager's order of work.
-
 //! - G4 A listing gives every version up to its number that was staged when it began, each once, whatever is staged or
 //!   superseded meanwhile; only what a durable record released since may be missing.
+//! - G5 A version that a later frame covers counts as staged until that frame is durable: a power cut may take the frame
+//!   back, and a checkpoint that was begun before must still have the version.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -85,6 +86,8 @@ pub struct Stage {
     queue: VecDeque<Frame>,
     versions: u64,
     bytes: u64,
+    /// Versions that were dropped because a frame that is not durable covers them (G5), with its number, ascending.
+    covered: VecDeque<(Seq, Staged)>,
     listing: Option<Listing>,
 }
 
@@ -190,6 +193,8 @@ impl Stage {
                 self.bytes -= u64::from(last.end - last.start);
                 self.versions -= 1;
                 note(&mut self.listing, frame.volume, number, *last);
+                let staged = Staged { volume: frame.volume, block, version: *last };
+                self.covered.push_back((frame.seq, staged));
                 versions.pop();
             }
             self.bytes += u64::from(version.end - version.start);
@@ -211,9 +216,22 @@ impl Stage {
         self.insert(frame, version.seq);
     }
 
-    /// Begins to list the versions up to `through`.
+    /// Frames up to this number are durable (G5).
+    pub fn durable(&mut self, through: Seq) {
+        while self.covered.pop_front_if(|(by, _)| *by <= through).is_some() {}
+    }
+
+    /// Begins to list the versions up to `through`, which is durable.
     pub fn begin_listing(&mut self, through: Seq) {
-        self.listing = Some(Listing { through, next: (VolumeId(0), 0), gone: Vec::new() });
+        let covered = self.covered.iter().map(|(_, staged)| *staged);
+        let gone = covered.filter(|staged| staged.version.seq <= through).collect();
+        self.listing = Some(Listing { through, next: (VolumeId(0), 0), gone });
+    }
+
+    /// For a simulation in which that rule is broken: forgets what G5 keeps.
+    #[cfg(feature = "sim")]
+    pub fn forget_covered(&mut self) {
+        self.covered.clear();
     }
 
     /// The versions of the next blocks, of `blocks_max` at most, in no order that means anything; `None` when all were
@@ -311,6 +329,7 @@ impl Stage {
 
     /// Drops all frames up to `through`: they are home, durably.
     pub fn release(&mut self, through: Seq) {
+        self.covered.retain(|(_, staged)| staged.version.seq > through);
         while self.queue.front().is_some_and(|frame| frame.seq <= through) {
             let Some(frame) = self.queue.pop_front() else {
                 break;
@@ -451,6 +470,22 @@ mod tests {
             assert_eq!(seqs, [1, 2, 3, 4, 5, 6, 7], "{step} blocks at a time");
             assert_eq!(stage.list_some(1), None);
         }
+    }
+
+    #[test]
+    fn a_listing_has_what_only_a_frame_that_is_not_durable_covers() {
+        let mut stage = Stage::default();
+        stage.insert(frame(1, 0, 4096), Seq(0));
+        stage.insert(frame(2, 4096, 4096), Seq(0));
+        stage.insert(frame(3, 0, 4096), Seq(0));
+        stage.durable(Seq(3));
+        stage.insert(frame(4, 0, 4096), Seq(0));
+        stage.begin_listing(Seq(3));
+        let listed: Vec<u64> = std::iter::from_fn(|| stage.list_some(9))
+            .flatten()
+            .map(|staged| staged.version.seq.0)
+            .collect();
+        assert_eq!(listed, [2, 3], "frame 4 may be lost, frame 3 may not");
     }
 
     #[test]

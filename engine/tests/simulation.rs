@@ -48,8 +48,11 @@ fn every_promise_holds_in_every_seed() {
 }
 
 /// Seeds that found something, and what: they are run for ever, as long as the workload draws the same from them.
-const FOUND: [(u64, &str); 1] =
-    [(71_713, "a FLUSH waited for a source that was deleted while its home was synced")];
+const FOUND: [(u64, &str); 3] = [
+    (71_713, "a FLUSH waited for a source that was deleted while its home was synced"),
+    (243_397, "a checkpoint left out a durable write that one which was not durable had covered"),
+    (305_794, "a batch that a failed sync cut off had used credits that a failed copy gave back"),
+];
 
 #[test]
 fn what_a_seed_has_found_stays_mended() {

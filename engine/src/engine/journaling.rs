@@ -283,6 +283,7 @@ impl Engine {
         }
         self.journal.sync_done();
         let durable = self.journal.durable();
+        self.stage.durable(self.journal.durable_seq());
         self.changes.durable(durable);
         while self.journaling.records.front().is_some_and(|next| next.end <= durable) {
             let Some(next) = self.journaling.records.pop_front() else {
@@ -330,7 +331,13 @@ impl Engine {
             let Some(next) = self.journaling.deferred.pop_front() else {
                 return;
             };
-            self.apply_now(next);
+            if self.fail_stop.is_none() {
+                self.apply_now(next);
+            } else if let Some(barrier) = next.barrier {
+                // The batch may have ended between its copies and their record: what it used up is counted
+                // again at the next opening, and only there.
+                self.release(barrier, Err(crate::request::RequestError::FailStop));
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::directory::{CopyKind, KnownCopy, Verdict, lies};
 use super::judge::Commanded;
 use super::model::{Leaves, Pair};
 use super::world::World;
-use crate::admin::{CopyReport, DatasetCopySpec, Freeze, Profile, WithdrawSpec};
+use crate::admin::{CopyReport, CopyState, DatasetCopySpec, Freeze, Profile, WithdrawSpec};
 
 /// A relationship of which a part is withdrawn.
 #[derive(Clone, Debug)]
@@ -87,6 +87,13 @@ impl World {
         if pieces.is_empty() {
             self.not_split(part);
             return false;
+        }
+        let failed = reports.iter().any(|report| {
+            report.state == CopyState::Failed && pieces.iter().any(|(_, id)| *id == report.id)
+        });
+        if failed {
+            // Unseen so far: what its target holds is nobody's business any more.
+            self.fail_copy(part.id);
         }
         if let Some(copy) = self.directory.copies.remove(&part.id) {
             let kind = CopyKind { whole: false, ..copy.kind };
