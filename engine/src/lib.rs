@@ -14,6 +14,7 @@ pub mod limits;
 pub mod lookup;
 pub mod map;
 pub mod policy;
+pub mod pressure;
 pub mod request;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -26,7 +26,7 @@ use crate::io::Object;
 use crate::lookup::{Piece, View};
 use crate::request::RequestError;
 use crate::state::{Backing, Health, Record};
-use crate::units::{Block, Moment, PoolId, RelationshipId, Seq, Slot, VolumeId};
+use crate::units::{Block, Moment, PoolId, Position, RelationshipId, Seq, Slot, VolumeId};
 
 /// Blocks of a batch, at most (a little over, by the last frame).
 const BATCH_BLOCKS_MAX: u64 = 4096;
@@ -59,6 +59,9 @@ pub(super) struct Destager {
 #[derive(Debug)]
 struct Batch {
     step: BatchStep,
+    begun_us: u64,
+    /// Where the oldest frame lay.
+    from: Position,
     /// Frames up to this one take part.
     plan: Seq,
     /// Frames up to this one are released at the end.
@@ -178,6 +181,8 @@ impl Engine {
         self.stats.destage_batches += 1;
         self.destager.batch = Some(Batch {
             step: BatchStep::Waiting,
+            begun_us: self.now.monotonic_us,
+            from: self.oldest_staged(),
             plan,
             through,
             volumes: blocks.iter().map(|&(volume, _)| volume).collect(),
@@ -247,6 +252,7 @@ impl Engine {
             BatchStep::Releasing => {
                 self.release(barrier, Ok(()));
                 // The barrier opens into an idle destager: nothing follows.
+                self.room_made(batch.from, batch.blocks.len() as u64, batch.begun_us);
                 self.set_batch_over();
                 return;
             }

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use super::write::WaitingWrite;
+use super::room::WaitingWrite;
 use super::{Engine, Shutdown};
 use crate::admin::{Refusal, RefusalKind, Report, ThawReport};
 use crate::admission::{self, refuse_with_help};

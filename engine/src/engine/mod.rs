@@ -45,6 +45,7 @@ mod moves;
 mod open;
 mod ops;
 mod reports;
+mod room;
 mod withdraw;
 mod write;
 
@@ -57,6 +58,7 @@ use crate::admin::{Answer, Command, CommandId};
 use crate::io::{Completion, Object, Op};
 use crate::journal::Journal;
 use crate::policy::Policy;
+use crate::pressure::Pressure;
 use crate::request::{Reply, Request, RequestError};
 use crate::slab::Slab;
 use crate::stage::Stage;
@@ -101,8 +103,9 @@ pub struct Engine {
     runtimes: BTreeMap<VolumeId, Runtime>,
     reads: Slab<host::ReadInParts>,
     long: Slab<write::LongRequest>,
-    /// Writes that wait for journal space, oldest first.
-    waiting: VecDeque<write::WaitingWrite>,
+    /// Writes that wait for room, oldest first (M2).
+    waiting: VecDeque<room::WaitingWrite>,
+    pressure: Pressure,
 
     commands: VecDeque<(CommandId, Command)>,
     active: Option<commands::Active>,
@@ -188,7 +191,8 @@ impl Engine {
         let destage = self.destage_deadline_us();
         let checkpoint = self.checkpointer.deadline_us();
         let thaw = self.freezes.deadline_us();
-        [journal, destage, checkpoint, thaw].into_iter().flatten().min()
+        let waiting = self.waiting_deadline_us();
+        [journal, destage, checkpoint, thaw, waiting].into_iter().flatten().min()
     }
 
     /// Carries out what follows from everything taken so far; appends the operations to perform.

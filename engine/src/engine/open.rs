@@ -16,6 +16,7 @@ use crate::journal::{
     self, CreateParameters, FrameContent, Needed, Presence, Recovered, ScannedFrame,
 };
 use crate::policy::Policy;
+use crate::pressure::Pressure;
 #[cfg(feature = "sim")]
 use crate::sim::mutation::{Mutation, NeverSynced};
 use crate::slab::Slab;
@@ -171,6 +172,7 @@ impl Engine {
             reads: Slab::default(),
             long: Slab::default(),
             waiting: VecDeque::new(),
+            pressure: Pressure::default(),
             commands: VecDeque::new(),
             active: None,
             drains: Vec::new(),
@@ -275,6 +277,8 @@ fn replay_frame(
     state.note_change(volume, range, |_, _, _| {});
     let keep = state.volumes.get(&volume).map_or(frame.seq, |known| known.newest_t0);
     stage.insert(Frame { seq: frame.seq, volume, range, position, content }, keep);
+    // What recovery accepts it has made durable before anything else is done.
+    stage.durable(frame.seq);
     Ok(())
 }
 

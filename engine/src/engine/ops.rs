@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::barrier::{BarrierId, HomeWrite, Host, Then};
-use super::write::WaitingWrite;
+use super::room::WaitingWrite;
 use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome, ZeroSpace};
 use crate::journal::WriteTicket;
 use crate::lookup::Place;

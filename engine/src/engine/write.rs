@@ -12,8 +12,8 @@
 use super::Engine;
 use super::barrier::{Finish, HomeWrite, Host, Then};
 use super::ops::Pending;
+use super::room::WaitingWrite;
 use crate::io::{Action, Buffer, IoFailure, Object, Outcome, ZeroSpace};
-use crate::journal::Journal;
 use crate::limits;
 use crate::lookup::{Piece, View};
 use crate::request::{Durability, RequestAction, RequestError};
@@ -27,25 +27,18 @@ use crate::units::{
 /// A change of a range: what trims, zeroes and data have in common once they are carried out.
 #[derive(Debug)]
 pub(super) struct Change {
-    volume: VolumeId,
-    range: ByteRange,
-    bytes: NewBytes,
-    durability: Durability,
+    pub(super) volume: VolumeId,
+    pub(super) range: ByteRange,
+    pub(super) bytes: NewBytes,
+    pub(super) durability: Durability,
 }
 
 #[derive(Debug)]
-enum NewBytes {
+pub(super) enum NewBytes {
     Data(Buffer),
     Zeroes(ZeroSpace),
     /// Advice: may be left undone.
     Trim,
-}
-
-/// A write that waits for space in its home or in the journal.
-#[derive(Debug)]
-pub(super) struct WaitingWrite {
-    pub(super) finish: Finish,
-    pub(super) change: Change,
 }
 
 /// A trim or zeroing too long to be staged at once; carried out in slices.
@@ -177,7 +170,7 @@ impl Engine {
         }
     }
 
-    fn may_write(&self, change: &Change) -> Result<(), RequestError> {
+    pub(super) fn may_write(&self, change: &Change) -> Result<(), RequestError> {
         if self.fail_stop.is_some() {
             return Err(RequestError::FailStop);
         }
@@ -392,59 +385,7 @@ impl Engine {
         }
     }
 
-    fn stage_or_wait(&mut self, finish: Finish, change: Change) {
-        if self.freezes.is_frozen(change.volume) {
-            self.freezes.park(change.volume, WaitingWrite { finish, change });
-        } else if self.waiting.is_empty() && self.has_room(&change) {
-            self.stage_change(finish, change);
-        } else {
-            self.stats.delayed_writes += 1;
-            self.waiting.push_back(WaitingWrite { finish, change });
-        }
-    }
-
-    /// Lets writes go on for which the journal has room again.
-    pub(super) fn step_waiting_writes(&mut self) {
-        while self.waiting.front().is_some_and(|write| self.has_room(&write.change)) {
-            let Some(write) = self.waiting.pop_front() else {
-                return;
-            };
-            // What was true when it began to wait may not be true any more.
-            match self.may_write(&write.change) {
-                Ok(()) if self.freezes.is_frozen(write.change.volume) => {
-                    self.freezes.park(write.change.volume, write);
-                }
-                Ok(()) => self.stage_change(write.finish, write.change),
-                Err(error) => self.finish(write.finish, Err(error)),
-            }
-        }
-    }
-
-    /// True when the journal has room for a change, and the stage too (rule O12).
-    fn has_room(&self, change: &Change) -> bool {
-        let blocks = change.range.blocks().len() as u64;
-        let staged = self.stage.versions() + self.journaling.unwritten_blocks;
-        let fits = staged == 0 || staged + blocks <= self.policy.staged_blocks_max;
-        fits && self.journal.room() >= self.journal_need(change)
-    }
-
-    /// Journal bytes that a change needs at most, with the records that will follow from it.
-    fn journal_need(&self, change: &Change) -> u64 {
-        const RECORD_BYTES_PER_BLOCK: u64 = 24;
-        let blocks = change.range.bytes().div_ceil(BLOCK_BYTES) + 1;
-        let frame_bytes = self.journal.payload_max();
-        let frames = match &change.bytes {
-            NewBytes::Data(data) => {
-                (data.len() as u64).div_ceil(frame_bytes) * Journal::cost(frame_bytes)
-                    - frame_bytes.saturating_sub(data.len() as u64)
-                    + Journal::cost(0)
-            }
-            NewBytes::Zeroes(_) | NewBytes::Trim => 2 * Journal::cost(0),
-        };
-        frames + blocks * RECORD_BYTES_PER_BLOCK
-    }
-
-    fn stage_change(&mut self, finish: Finish, change: Change) {
+    pub(super) fn stage_change(&mut self, finish: Finish, change: Change) {
         if let Err(error) = self.take_own_credits(change.volume, change.range) {
             self.finish(finish, Err(error));
             return;

@@ -321,6 +321,11 @@ impl Journal {
         self.capacity_segments * self.layout.segment_bytes()
     }
 
+    /// Bytes of the segments that host writes may fill.
+    pub fn host_capacity_bytes(&self) -> u64 {
+        (self.capacity_segments - RESERVE_SEGMENTS) * self.layout.segment_bytes()
+    }
+
     /// Adds to `out` everything appended since the last call: one contiguous write per segment touched, in order.
     pub fn take_writes(&mut self, out: &mut Vec<JournalWrite>) {
         for batch in self.batches.drain(..) {
