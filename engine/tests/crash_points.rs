@@ -11,7 +11,8 @@ use flashtrack_engine::admin::{
 use flashtrack_engine::io::ZeroSpace;
 use flashtrack_engine::sim::cuts::{Line, run_with_cuts};
 use flashtrack_engine::sim::mutation::{MUTATIONS, Mutation};
-use flashtrack_engine::sim::workload::{Ask, Move, Plan};
+use flashtrack_engine::sim::plan::Plan;
+use flashtrack_engine::sim::workload::{Ask, Move};
 use flashtrack_engine::sim::world::{Config, run};
 use flashtrack_engine::units::ByteRange;
 

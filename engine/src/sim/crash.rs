@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::directory::{CopyKind, KnownCopy, KnownPool, KnownVolume, lies};
-use super::judge::{Asked, Commanded};
+use super::expectation::Commanded;
 use super::model::{Leaves, Pair, View};
+use super::replies::Asked;
 use super::workload::Stop;
 use super::world::World;
 use crate::Engine;

@@ -5,7 +5,8 @@
 //! made so far, and go on working until it is empty.
 
 use super::disk::Pace;
-use super::workload::{Move, Plan};
+use super::plan::Plan;
+use super::workload::Move;
 use super::world::{Config, Failure, World};
 
 /// A line of a script.

@@ -4,23 +4,28 @@
 //! failure is repeated by its seed alone:
 //! `FLASHTRACK_SIM_BASE=<seed> FLASHTRACK_SIM_SEEDS=1 cargo test --release --all-features --test simulation`.
 //!
-//! Reading order: `disk` (what may be lost), `content` and `model` (what was promised), `workload`
-//! (what happens), `world`, `judge` and `crash` (one run). Nothing here uses a clock, a thread, a file
-//! or chance other than `prng`.
+//! Reading order: `disk` (what may be lost), `content` and `model` (what was promised), `plan` and `workload`
+//! (what happens), `world` (one run) with `sending`, `replies`, `expectation`, `answers`, `crash` and `checks`.
+//! Nothing here uses a clock, a thread, a file or chance other than `prng`.
 
+mod answers;
+mod checks;
 mod content;
 mod crash;
 pub mod cuts;
 pub mod directory;
 pub mod disk;
+mod expectation;
 pub mod faults;
-mod judge;
 pub mod model;
 pub mod mutation;
 mod pages;
 mod parts;
 pub mod pattern;
+pub mod plan;
 pub mod prng;
+mod replies;
+mod sending;
 mod storage;
 mod stored;
 pub mod workload;

@@ -1,7 +1,7 @@
 //! Withdrawals of parts of relationships, and copies of datasets: what they do to the model.
 
 use super::directory::{CopyKind, KnownCopy, Verdict, lies};
-use super::judge::Commanded;
+use super::expectation::Commanded;
 use super::model::{Leaves, Pair};
 use super::world::World;
 use crate::admin::{CopyReport, CopyState, DatasetCopySpec, Freeze, Profile, WithdrawSpec};

@@ -1,29 +1,25 @@
 //! One run: engine, disk and model, driven by a workload, all from one seed.
 //!
 //! The world plays the worker's loop: it carries operations to the disk, completions to the engine
-//! and replies to the model, in an order that the seed chooses. `crash` stops and reopens the store;
-//! `judge` compares what comes back with the model.
+//! and replies to the model, in an order that the seed chooses. `sending` asks the engine, `replies` and `answers`
+//! compare what comes back with the model; `crash` stops and reopens the store; `checks` looks at everything.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use super::content::Value;
 use super::directory::Directory;
 use super::disk::{Pace, SimDisk};
-use super::judge::{Asked, Commanded};
-use super::model::{Model, Pair, View};
+use super::expectation::Commanded;
+use super::model::{Model, View};
 use super::mutation::Mutation;
-use super::pattern;
+use super::plan::Plan;
 use super::prng::{Prng, mix};
-use super::workload::{Ask, Move, Plan, Stop, Workload, volume};
-use crate::admin::{
-    Answer, Command, CommandId, CopySelector, EstablishAction, EstablishSpec, Incremental,
-    PairSpec, Report, WithdrawSpec,
-};
-
-use crate::io::{Buffer, Op};
-use crate::request::{Durability, Reply, Request, RequestAction, RequestId};
-use crate::units::{ByteRange, Moment, VolumeId};
+use super::replies::Asked;
+use super::workload::{Workload, volume};
+use crate::admin::{Answer, Command, CommandId, Report};
+use crate::io::Op;
+use crate::request::{Reply, RequestId};
+use crate::units::Moment;
 use crate::{Engine, OpenOptions};
 
 /// Turns within which everything in flight must end once nothing new comes and no fault strikes (I21).
@@ -270,116 +266,6 @@ impl World {
         self.empty()
     }
 
-    pub(super) fn make(&mut self, next: Move) -> Result<(), String> {
-        self.note(|| format!("{next:?}"));
-        match next {
-            Move::Request { volume, ask } => self.ask(volume, ask),
-            Move::Command(command) => self.command(command),
-            Move::Stop(stop) => return self.stop(stop),
-        }
-        Ok(())
-    }
-
-    /// Sends a request of a host.
-    pub(super) fn ask(&mut self, volume: u32, ask: Ask) {
-        let id = RequestId(self.next_id());
-        self.note(|| format!("{id:?}: {ask:?} of volume {volume}"));
-        let asked = self.begin(volume, ask);
-        let durability = |durable| if durable { Durability::Durable } else { Durability::Volatile };
-        let action = match ask {
-            Ask::Read(range) => RequestAction::Read { range },
-            Ask::Status(range) => RequestAction::BlockStatus { range },
-            Ask::Flush => RequestAction::Flush,
-            Ask::Write(range, durable) => {
-                let mut data = Buffer::zeroed(usize::try_from(range.bytes()).unwrap_or(0));
-                if let Asked::Write { number, .. } = asked {
-                    pattern::fill(number, range.start, &mut data);
-                }
-                RequestAction::Write { offset: range.start, data, durability: durability(durable) }
-            }
-            Ask::Trim(range, durable) => {
-                RequestAction::Trim { range, durability: durability(durable) }
-            }
-            Ask::Zeroes(range, space, durable) => {
-                RequestAction::WriteZeroes { range, space, durability: durability(durable) }
-            }
-        };
-        self.asked.insert(id, asked);
-        self.engine.submit(Request { id, volume: VolumeId(volume), action });
-    }
-
-    /// Tells the model that a request begins.
-    fn begin(&mut self, volume: u32, ask: Ask) -> Asked {
-        let held_until_us = self.directory.frozen.get(&volume).copied();
-        match ask {
-            Ask::Read(range) => Asked::Read { volume, range, since: self.model.begin_read() },
-            Ask::Status(range) => Asked::Status { volume, range, since: self.model.begin_read() },
-            Ask::Flush => Asked::Flush { volume, since: self.model.begin_read() },
-            Ask::Write(range, durable) => {
-                let number = self.model.next_number();
-                let value = Value::Data { write: number, shift: 0 };
-                self.model.begin_write(volume, range, number, value, true);
-                Asked::Write { volume, range, number, durable, held_until_us }
-            }
-            Ask::Trim(range, durable) | Ask::Zeroes(range, _, durable) => {
-                let number = self.model.next_number();
-                let certain = matches!(ask, Ask::Zeroes(..));
-                self.model.begin_write(volume, range, number, Value::Zero, certain);
-                Asked::Write { volume, range, number, durable, held_until_us }
-            }
-        }
-    }
-
-    /// Sends a command of the administrator.
-    pub(super) fn command(&mut self, command: Command) {
-        let id = CommandId(self.next_id());
-        if let Command::VolumeDelete { name } = &command {
-            let Some((volume, _)) = self.directory.volume_named(name) else {
-                return;
-            };
-            if self.asked.values().any(|asked| asked.volume() == volume) {
-                return;
-            }
-        }
-        let establishing =
-            || self.commanded.values().any(|other| matches!(other, Commanded::Establish { .. }));
-        let renews = |command: &Command| match command {
-            Command::CopyEstablish(spec) => {
-                spec.action != EstablishAction::Establish || spec.incremental != Incremental::No
-            }
-            Command::CopyWithdraw(spec) => !spec.extents.is_empty(),
-            _ => false,
-        };
-        let copies = matches!(
-            command,
-            Command::CopyEstablish(_)
-                | Command::CopyWithdraw(_)
-                | Command::CopyConvert { .. }
-                | Command::DatasetCopy(_)
-        );
-        let renewing = || {
-            self.commanded.values().any(|other| match other {
-                Commanded::Establish { renewed, .. } => renewed.is_some(),
-                Commanded::Withdraw { parts, .. } => !parts.is_empty(),
-                _ => false,
-            })
-        };
-        if (renews(&command) && !self.commanded.is_empty()) || (copies && renewing()) {
-            // What becomes of the others would depend on which comes first.
-            return;
-        }
-        if let Command::CopyWithdraw(WithdrawSpec { id: None, .. }) = &command
-            && establishing()
-        {
-            // Whether it means the new relationship too depends on which comes first.
-            return;
-        }
-        let commanded = self.expect(&command);
-        self.commanded.insert(id, commanded);
-        self.note(|| format!("{id:?}: {command:?}"));
-        self.engine.command(id, command);
-    }
-
     /// One turn of the worker's loop.
     pub(super) fn turn(&mut self) -> Result<(), String> {
         self.carry()?;
@@ -451,81 +337,6 @@ impl World {
     /// Waits for everything that is in flight with hosts and the administrator.
     pub(super) fn quiet(&mut self) -> Result<(), String> {
         self.until(Self::is_quiet)
-    }
-
-    /// Takes every incremental copy to a new moment: what was recorded of changes shows then.
-    pub(super) fn refresh_all(&mut self) -> Result<(), String> {
-        let pairs: Vec<Pair> = self
-            .directory
-            .copies
-            .values()
-            .filter(|copy| copy.kind.incremental)
-            .map(|copy| copy.pair)
-            .collect();
-        for pair in pairs {
-            let name =
-                |volume: u32| self.directory.volumes.get(&volume).map(|known| known.name.clone());
-            let (Some(source), Some(target)) = (name(pair.source), name(pair.target)) else {
-                continue;
-            };
-            self.command(Command::CopyEstablish(EstablishSpec {
-                pairs: vec![PairSpec { source, target, extents: Vec::new() }],
-                action: EstablishAction::Refresh,
-                ..EstablishSpec::default()
-            }));
-            self.quiet()?;
-        }
-        self.compare_all()
-    }
-
-    /// Takes everything apart; afterwards nothing may be in use.
-    pub(super) fn empty(&mut self) -> Result<(), String> {
-        let copies: Vec<u32> = self.directory.copies.keys().copied().collect();
-        for copy in copies {
-            if let Some(known) = self.directory.copies.get(&copy) {
-                let Pair { target, .. } = known.pair;
-                let name = self.directory.volumes.get(&target).map(|volume| volume.name.clone());
-                self.command(Command::CopyWithdraw(
-                    CopySelector::Target(name.unwrap_or_default()).into(),
-                ));
-                self.quiet()?;
-            }
-        }
-        self.command(Command::StoreDrain {});
-        self.quiet()?;
-        self.compare_all()?;
-        let thin: Vec<String> = self
-            .directory
-            .volumes
-            .values()
-            .filter(|volume| volume.pool.is_some())
-            .map(|volume| volume.name.clone())
-            .collect();
-        for name in thin {
-            self.command(Command::VolumeDelete { name });
-            self.quiet()?;
-        }
-        self.command(Command::StoreDrain {});
-        self.quiet()?;
-        // Slots come back when they are punched, which nobody waits for.
-        self.until(|world| world.disk.in_flight() == 0)?;
-        self.command(Command::PoolList {});
-        self.quiet()?;
-        self.stop(Stop::Shutdown)?;
-        self.compare_all()
-    }
-
-    /// Reads every volume through the engine and judges it.
-    pub(super) fn compare_all(&mut self) -> Result<(), String> {
-        let volumes: Vec<(u32, u64)> =
-            self.directory.volumes.iter().map(|(id, volume)| (*id, volume.bytes)).collect();
-        for (volume, bytes) in volumes {
-            for start in (0..bytes).step_by(64 << 10) {
-                let end = bytes.min(start + (64 << 10));
-                self.ask(volume, Ask::Read(ByteRange { start, end }));
-            }
-        }
-        self.quiet()
     }
 
     /// True when an operation failed by plan and the store was not reopened since.

@@ -6,6 +6,7 @@
 use super::{Backing, Ended, Health, Pool, Record, Relationship, State, Thin, Volume};
 use super::{Direction, NewRelationship, Piece, Renewal, Role};
 use crate::admin::{CopyMode, EndReason};
+use crate::geometry::Geometry;
 use crate::limits;
 use crate::map::cover::CoverMap;
 use crate::map::slot_map::SlotMap;
@@ -76,29 +77,7 @@ impl State {
                 self.pools.remove(id);
             }
             Record::VolumeCreated { id, name, geometry, device, pool } => {
-                self.next_volume = self.next_volume.max(id.0 + 1);
-                let backing = match pool {
-                    None => Backing::Home,
-                    Some(pool) => Backing::Thin(Thin {
-                        pool: *pool,
-                        slots: SlotMap::new(),
-                        owed: TrackBitmap::default(),
-                        trimming: TrackBitmap::default(),
-                    }),
-                };
-                let volume = Volume {
-                    name: name.clone(),
-                    device: *device,
-                    geometry: *geometry,
-                    backing,
-                    as_source: CoverMap::new(),
-                    as_target: CoverMap::new(),
-                    newest_t0: Seq(0),
-                    as_source_count: 0,
-                    as_target_count: 0,
-                    incremental: 0,
-                };
-                self.volumes.insert(*id, volume);
+                self.volume_created(*id, name, *geometry, *device, *pool);
             }
             Record::VolumeDeleted { id } => self.volume_deleted(*id, seq, &mut effects),
             Record::Established { at, relationships, renewed } => {
@@ -160,6 +139,36 @@ impl State {
             failed: false,
         };
         self.pools.insert(id, pool);
+    }
+
+    fn volume_created(
+        &mut self,
+        id: VolumeId,
+        name: &str,
+        geometry: Geometry,
+        device: u16,
+        pool: Option<PoolId>,
+    ) {
+        self.next_volume = self.next_volume.max(id.0 + 1);
+        let thin = |pool| Thin {
+            pool,
+            slots: SlotMap::new(),
+            owed: TrackBitmap::default(),
+            trimming: TrackBitmap::default(),
+        };
+        let volume = Volume {
+            name: name.to_owned(),
+            device,
+            geometry,
+            backing: pool.map_or(Backing::Home, |pool| Backing::Thin(thin(pool))),
+            as_source: CoverMap::new(),
+            as_target: CoverMap::new(),
+            newest_t0: Seq(0),
+            as_source_count: 0,
+            as_target_count: 0,
+            incremental: 0,
+        };
+        self.volumes.insert(id, volume);
     }
 
     fn volume_deleted(&mut self, id: VolumeId, seq: Seq, effects: &mut Effects) {

@@ -21,6 +21,16 @@ pub(crate) fn nocopy(source: &str, target: &str) -> Establish {
     copy(source, target).mode(CopyMode::Nocopy)
 }
 
+/// An incremental establish whose target takes writes under both profiles.
+pub(crate) fn incremental(source: &str, target: &str) -> Establish {
+    copy(source, target).incremental(Incremental::TargetWritable)
+}
+
+/// Without a background copy: what is to be copied can be counted.
+pub(crate) fn counted(source: &str, target: &str) -> Establish {
+    incremental(source, target).mode(CopyMode::Nocopy)
+}
+
 impl Establish {
     /// Another pair at the same moment.
     pub(crate) fn and(mut self, source: &str, target: &str) -> Self {

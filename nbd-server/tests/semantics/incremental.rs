@@ -3,26 +3,15 @@
 
 use flashtrack_engine::admin::{CopyMode, EstablishAction, Incremental, Profile, RefusalKind};
 
-use crate::asking::{Establish, convert, copy, nocopy, withdraw_id, withdraw_onto};
+use crate::asking::{convert, copy, counted, incremental, nocopy, withdraw_id, withdraw_onto};
 use crate::disk::EPERM;
 use crate::store::{BOTH, Store, TRACK, pair, track_of};
-
-/// An incremental establish whose target takes writes under both profiles.
-fn incremental(source: &str, target: &str) -> Establish {
-    copy(source, target).incremental(Incremental::TargetWritable)
-}
-
-/// Without a background copy: what is to be copied can be counted.
-fn counted(source: &str, target: &str) -> Establish {
-    incremental(source, target).mode(CopyMode::Nocopy)
-}
 
 /// A store with a complete incremental copy of `ABCDEFGHIJ` from `s` to `t`; its id.
 fn complete(profile: Profile) -> (Store, u32) {
     let store = pair(profile, 10);
     store.write("s", 0, "ABCDEFGHIJ");
-    let id = store.establish(incremental("s", "t"));
-    store.until_complete(id);
+    let id = store.completed(incremental("s", "t"));
     (store, id)
 }
 
@@ -67,8 +56,7 @@ fn i_03_a_refresh_while_the_last_copy_is_unfinished_copies_the_rest_too() {
         assert_eq!(store.left(id), 10, "under {}", store.name());
         store.write("s", 0, "C");
         store.expect("t", "BBBAAAAAAA");
-        let id = store.establish(incremental("s", "t"));
-        store.until_complete(id);
+        store.completed(incremental("s", "t"));
         store.expect("t", "CBBAAAAAAA");
     }
 }
@@ -104,9 +92,7 @@ fn i_05_a_reverse_makes_the_source_the_image_of_the_target() {
         // And back again, by the word.
         store.write("t", 9, "U");
         store.write("s", 8, "S");
-        let back = incremental("s", "t").action(EstablishAction::Reverse);
-        let back = store.establish(back);
-        store.until_complete(back);
+        store.completed(incremental("s", "t").action(EstablishAction::Reverse));
         store.expect("t", "ATTDEFGHSJ");
         store.expect("s", "ATTDEFGHSJ");
     }
@@ -152,8 +138,7 @@ fn i_07_reverse_and_refresh_need_an_incremental_pair_in_the_right_direction() {
         store.refused(&refresh("s", "t"), &["`s`", "`t`"]);
         store.refused(&reverse("t", "s"), &["`s`", "`t`"]);
         store.withdraw(withdraw_onto("t"));
-        let id = store.establish(incremental("s", "t"));
-        store.until_complete(id);
+        store.completed(incremental("s", "t"));
         store.refused_as(RefusalKind::Direction, &refresh("t", "s"), &["`s`", "`t`"]);
         store.refused_as(RefusalKind::Direction, &reverse("s", "t"), &["`s`", "`t`"]);
     }
@@ -164,8 +149,7 @@ fn i_08_a_larger_target_cannot_be_reversed() {
     for profile in BOTH {
         let store = pair(profile, 4);
         store.volume("larger", 6);
-        let id = store.establish(incremental("s", "larger"));
-        store.until_complete(id);
+        store.completed(incremental("s", "larger"));
         let reverse = incremental("larger", "s").command();
         store.refused_as(RefusalKind::Size, &reverse, &["`larger`", "`s`", "6", "4"]);
     }
@@ -204,8 +188,7 @@ fn i_11_the_target_is_write_inhibited_under_ibm_with_yes_and_nowhere_else() {
         (Profile::Ibm, Incremental::TargetWritable, false),
     ] {
         let store = pair(profile, 4);
-        let id = store.establish(copy("s", "t").incremental(kind));
-        store.until_complete(id);
+        let id = store.completed(copy("s", "t").incremental(kind));
         assert_eq!(store.show(id).write_inhibited, inhibited, "{kind:?}, {}", store.name());
         let expected = if inhibited { Err(EPERM) } else { Ok(()) };
         let mut disk = store.disk("t");
@@ -274,8 +257,7 @@ fn i_15_after_a_crash_recorded_changes_are_no_fewer_than_the_real_ones() {
             store = store.killed();
             assert!(store.live("s")[0].changed_tracks >= 2, "after kill -9, {}", store.name());
         }
-        let id = store.establish(incremental("s", "t"));
-        store.until_complete(id);
+        store.completed(incremental("s", "t"));
         store.expect("t", "ABMDEFGHIJ");
     }
 }
@@ -342,13 +324,10 @@ fn i_19_after_a_fast_reverse_of_an_unfinished_copy_a_reverse_or_refresh_misses_n
             store.establish(counted("s", "t"));
             store.write("s", 0, "zz");
             store.write("t", 9, "T");
-            let back = incremental("t", "s").action(EstablishAction::FastReverse);
-            let id = store.establish(back);
-            store.until_complete(id);
+            store.completed(incremental("t", "s").action(EstablishAction::FastReverse));
             store.expect("s", "ABCDEFGHIT");
             // Tracks 2 to 8 never were on `t`: there the two differ, whichever way the next copy goes.
-            let id = store.establish(incremental(again.0, again.1));
-            store.until_complete(id);
+            store.completed(incremental(again.0, again.1));
             assert_eq!(
                 store.read("t", 0..10),
                 store.read("s", 0..10),

@@ -197,6 +197,14 @@ impl Store {
         made[0].id
     }
 
+    /// Establishes one relationship that stays when it is complete, and waits until it is; gives its id.
+    #[track_caller]
+    pub(crate) fn completed(&self, what: Establish) -> u32 {
+        let id = self.establish(what);
+        self.until_complete(id);
+        id
+    }
+
     /// Establishes some relationships; gives their ids.
     #[track_caller]
     pub(crate) fn establish_all(&self, what: Establish) -> Vec<u32> {

@@ -5,7 +5,9 @@
 use flashtrack_engine::admin::{CopyMode, EstablishAction, Incremental, Profile, RefusalKind};
 use flashtrack_engine::geometry::VolumeType;
 
-use crate::asking::{Establish, ckd, convert, copy, nocopy, withdraw_id, withdraw_onto};
+use crate::asking::{
+    Establish, ckd, convert, counted, incremental, nocopy, withdraw_id, withdraw_onto,
+};
 use crate::store::{BOTH, Store, at, letters, pair, store};
 
 #[test]
@@ -151,14 +153,14 @@ const NOCOPY: &[&str] = &["relationship", "NOCOPY"];
 
 /// Reverse Restore from `t` back to `s`.
 fn reverse() -> Establish {
-    copy("t", "s").incremental(Incremental::TargetWritable)
+    incremental("t", "s")
 }
 
 #[test]
 fn t2_06_a_reverse_after_copying_on_demand_is_refused_under_xp7_and_done_under_ibm() {
     for profile in BOTH {
         let store = pair(profile, 4);
-        let id = store.establish(nocopy("s", "t").incremental(Incremental::TargetWritable));
+        let id = store.establish(counted("s", "t"));
         store.write("s", 0, "BBBB");
         assert_eq!(store.left(id), 0, "all copied on demand");
         store.write("t", 1, "T");
@@ -178,10 +180,8 @@ fn t2_06_a_reverse_after_copying_on_demand_is_refused_under_xp7_and_done_under_i
 fn t2_06_b_a_reverse_after_a_nocopy_refresh_without_differences_is_refused_under_xp7_only() {
     for profile in BOTH {
         let store = pair(profile, 4);
-        let id = store.establish(copy("s", "t").incremental(Incremental::TargetWritable));
-        store.until_complete(id);
-        let refresh = nocopy("s", "t").incremental(Incremental::TargetWritable);
-        let refreshed = store.establish(refresh);
+        store.completed(incremental("s", "t"));
+        let refreshed = store.establish(counted("s", "t"));
         assert_eq!(store.left(refreshed), 0, "nothing had changed");
 
         if profile == Profile::Xp7 {
@@ -198,10 +198,9 @@ fn t2_06_b_a_reverse_after_a_nocopy_refresh_without_differences_is_refused_under
 fn t2_06_c_a_reverse_after_a_nocopy_reverse_without_differences_is_refused_under_xp7_only() {
     for profile in BOTH {
         let store = pair(profile, 4);
-        let id = store.establish(copy("s", "t").incremental(Incremental::TargetWritable));
-        store.until_complete(id);
+        store.completed(incremental("s", "t"));
         store.establish(reverse().mode(CopyMode::Nocopy));
-        let back = copy("s", "t").incremental(Incremental::TargetWritable);
+        let back = incremental("s", "t");
 
         if profile == Profile::Xp7 {
             store.refused_as(RefusalKind::Incomplete, &back.command(), NOCOPY);
@@ -217,10 +216,9 @@ fn t2_06_c_a_reverse_after_a_nocopy_reverse_without_differences_is_refused_under
 fn t2_06_d_a_reverse_after_a_nocopy_refresh_with_differences_is_refused_under_both() {
     for profile in BOTH {
         let store = pair(profile, 4);
-        let id = store.establish(copy("s", "t").incremental(Incremental::TargetWritable));
-        store.until_complete(id);
+        store.completed(incremental("s", "t"));
         store.write("s", 1, "B");
-        let refreshed = store.establish(nocopy("s", "t").incremental(Incremental::TargetWritable));
+        let refreshed = store.establish(counted("s", "t"));
         assert_eq!(store.left(refreshed), 1);
         store.refused_as(
             RefusalKind::Incomplete,
@@ -260,10 +258,9 @@ fn t2_07_a_fast_reverse_of_a_plain_copy_takes_back_what_was_copied() {
 fn t2_07_a_fast_reverse_of_an_incremental_copy_takes_back_changes_under_xp7_and_all_under_ibm() {
     for (profile, back) in [(Profile::Xp7, 2), (Profile::Ibm, 7)] {
         let store = pair(profile, 10);
-        let id = store.establish(copy("s", "t").incremental(Incremental::TargetWritable));
-        store.until_complete(id);
+        store.completed(incremental("s", "t"));
         store.write("s", 0, "BBBB");
-        let id = store.establish(nocopy("s", "t").incremental(Incremental::TargetWritable));
+        let id = store.establish(counted("s", "t"));
         assert_eq!(store.left(id), 4, "partly done");
         store.write("s", 0, "C");
         store.write("t", 9, "T");
@@ -271,8 +268,7 @@ fn t2_07_a_fast_reverse_of_an_incremental_copy_takes_back_changes_under_xp7_and_
         // Changed are tracks 0 and 9; copied are 0 and 4 to 9.
         assert_eq!(store.left(id), 3);
 
-        let incremental = fast_reverse().incremental(Incremental::TargetWritable);
-        let reversed = store.establish(incremental);
+        let reversed = store.establish(fast_reverse().incremental(Incremental::TargetWritable));
 
         assert_eq!(store.left(reversed), back, "under {}", store.name());
         store.expect("s", "BBBBAAAAAT");

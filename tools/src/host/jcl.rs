@@ -12,12 +12,12 @@
 use winnow::LocatingSlice;
 use winnow::ModalResult;
 use winnow::Parser;
-use winnow::combinator::{alt, cut_err, delimited, fail, opt, peek, preceded, repeat, separated};
+use winnow::combinator::{alt, cut_err, delimited, fail, opt, peek, preceded, separated};
 use winnow::error::{ContextError, ErrMode, StrContext};
 use winnow::stream::{Location, Stream};
-use winnow::token::{any, none_of, take_till, take_while};
+use winnow::token::{any, take_till, take_while};
 
-use super::grammar::Word;
+use super::grammar::{Word, quoted};
 use super::source::SyntaxError;
 
 /// Values within each other: `VOL=(,,,,SER=(A,B))` has four.
@@ -186,19 +186,6 @@ fn value_at<'a>(depth: usize) -> impl Parser<Input<'a>, Value, ErrMode<ContextEr
 fn word(input: &mut Input<'_>) -> ModalResult<Word> {
     let plain = take_while(1.., |c| !is_field_end(c) && !",()='".contains(c)).map(str::to_owned);
     alt((quoted, plain)).with_span().map(|(text, at)| Word { text, at }).parse_next(input)
-}
-
-fn quoted(input: &mut Input<'_>) -> ModalResult<String> {
-    let inside = repeat(0.., alt((none_of(['\'', '\n']), "''".value('\'')))).fold(
-        String::new,
-        |mut text, c| {
-            text.push(c);
-            text
-        },
-    );
-    let close =
-        cut_err('\'').context(StrContext::Label("this quoted text has no end: `'` is missing"));
-    delimited('\'', inside, close).parse_next(input)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! A fake server, which answers each command with the next canned answer and keeps what it was asked, and reports.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::control_api::{self, answer_one, with};
+use crate::program::{flashtrack, flashtrack_at};
 
 pub(crate) struct FakeServer {
     directory: TempDir,
@@ -20,25 +21,14 @@ impl FakeServer {
         let directory = TempDir::new().expect("a temporary directory");
         let listener = UnixListener::bind(directory.path().join("control.sock")).expect("a socket");
         let thread = std::thread::spawn(move || {
-            answers
-                .into_iter()
-                .map(|(status, body)| answer_one(&listener, status, &body.to_string()))
-                .collect()
+            answers.into_iter().map(|answer| answer_with(&listener, answer)).collect()
         });
         Self { directory, thread }
     }
 
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.directory.path().join("control.sock")
-    }
-
     pub(crate) fn run(&self, words: &[&str]) -> Output {
-        flashtrack()
-            .arg("--control")
-            .arg(self.socket())
-            .args(words)
-            .output()
-            .expect("the binary runs")
+        let control = self.directory.path().join("control.sock");
+        flashtrack_at(&control).args(words).output().expect("the binary runs")
     }
 
     /// The commands that were asked, in order.
@@ -47,31 +37,15 @@ impl FakeServer {
     }
 }
 
-pub(crate) fn answer_one(listener: &UnixListener, status: u16, body: &str) -> Value {
+/// Takes one command and answers it.
+fn answer_with(listener: &UnixListener, answer: (u16, Value)) -> Value {
     let (stream, _) = listener.accept().expect("a connection");
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).expect("a header line");
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().expect("a length");
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut request = vec![0; length];
-    reader.read_exact(&mut request).expect("a body");
-    write!(reader.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-        .expect("the answer is taken");
-    serde_json::from_slice(&request).expect("a JSON command")
-}
-
-pub(crate) fn flashtrack() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flashtrack"));
-    command.env_remove("FLASHTRACK_CONTROL").stdin(Stdio::null());
-    command
+    let mut asked = Value::Null;
+    answer_one(stream, |command| {
+        asked = command;
+        answer
+    });
+    asked
 }
 
 pub(crate) fn run(words: &[&str]) -> Output {
@@ -87,21 +61,13 @@ pub(crate) fn stderr(output: &Output) -> String {
 }
 
 pub(crate) fn volume(name: &str, size_bytes: u64) -> Value {
-    json!({
-        "id": 1, "name": name, "device": "0A00", "type": "fb", "size_bytes": size_bytes, "track_bytes": 65536,
-        "tracks": size_bytes / 65536, "thin": false, "pool": null, "allocated_bytes": 4096, "status": "online",
-        "connections": 2, "source_relationships": 1, "target_relationships": 0, "relationships_max": 65534,
-        "frozen_seconds_left": null
-    })
+    let size = json!({"size_bytes": size_bytes, "tracks": size_bytes / 65536});
+    with(control_api::volume(name), &size)
 }
 
 pub(crate) fn copy(id: u32, state: &str, tracks_left: u32, ended: Option<&str>) -> Value {
-    json!({
-        "id": id, "source": "data", "target": "clone", "source_track": 0, "target_track": 0, "tracks": 16,
-        "mode": "copy", "state": state, "incremental": false, "whole": true, "write_inhibited": false,
-        "changed_tracks": 0, "space_efficient": false, "tracks_left": tracks_left,
-        "established_at": 1_700_000_000, "durable": true, "ended": ended
-    })
+    let fields = json!({"state": state, "tracks_left": tracks_left, "ended": ended});
+    with(control_api::copy(id, "data", "clone"), &fields)
 }
 
 pub(crate) fn copies(reports: &[Value]) -> (u16, Value) {

@@ -1,14 +1,19 @@
 //! The binary `flashtrack` as scripts and people meet it: help, usage, exit codes, JSON, tables.
 
+#[path = "../common/control_api.rs"]
+mod control_api;
 mod copies;
 mod fake;
+#[path = "../common/program.rs"]
+mod program;
 
 use std::os::unix::net::UnixListener;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use fake::{FakeServer, flashtrack, run, stderr, stdout, volume};
+use fake::{FakeServer, run, stderr, stdout, volume};
+use program::{flashtrack, flashtrack_at};
 
 const VERBS: [&[&str]; 33] = [
     &[],
@@ -247,12 +252,8 @@ fn a_connection_that_ends_in_mid_command_leaves_the_outcome_open() {
     let listener = UnixListener::bind(&socket).expect("a socket");
     let server = std::thread::spawn(move || drop(listener.accept()));
 
-    let output = flashtrack()
-        .arg("--control")
-        .arg(&socket)
-        .args(["pool", "delete", "p0"])
-        .output()
-        .expect("the binary runs");
+    let output =
+        flashtrack_at(&socket).args(["pool", "delete", "p0"]).output().expect("the binary runs");
 
     server.join().expect("it has closed the connection");
     assert_eq!(output.status.code(), Some(1));

@@ -1,5 +1,9 @@
 //! `flashtrack dump` and `restore` against a whole server: images, pipes, damage, resumption, dumps since others.
 
+#[path = "../common/flashtrackd.rs"]
+mod flashtrackd;
+#[path = "../common/program.rs"]
+mod program;
 mod server;
 mod since;
 

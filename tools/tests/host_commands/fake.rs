@@ -1,16 +1,16 @@
 //! A server that knows four volumes, answers questions about them, and keeps what it is told to do.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::control_api::{self, answer_one, with};
+use crate::run::Run;
 
 /// What the server knows and was told.
 pub(crate) struct World {
@@ -71,31 +71,23 @@ impl World {
 }
 
 fn volume(name: &str, device: &str, thin: bool) -> Value {
-    json!({
-        "id": 1, "name": name, "device": device, "type": "3390-3", "size_bytes": 2_461_777_920_u64,
-        "track_bytes": 49152, "tracks": 50085, "thin": thin, "pool": thin.then_some("p0"), "allocated_bytes": 0,
-        "status": "online", "connections": 0, "source_relationships": 2, "target_relationships": 1,
-        "relationships_max": 65534, "frozen_seconds_left": null
-    })
+    let fields = json!({
+        "device": device, "type": "3390-3", "size_bytes": 2_461_777_920_u64, "track_bytes": 49152,
+        "tracks": 50085, "thin": thin, "pool": thin.then_some("p0"), "allocated_bytes": 0, "connections": 0,
+        "source_relationships": 2, "target_relationships": 1
+    });
+    with(control_api::volume(name), &fields)
 }
 
 /// A relationship over whole volumes that is half copied.
 pub(crate) fn copy(id: u32, source: &str, target: &str) -> Value {
-    json!({
-        "id": id, "source": source, "target": target, "source_track": 0, "target_track": 0, "tracks": 50084,
-        "mode": "copy", "state": "f-copy", "incremental": false, "whole": true, "write_inhibited": false,
-        "changed_tracks": 0, "space_efficient": false, "tracks_left": 25042, "established_at": 1_700_000_000,
-        "durable": true, "ended": null
-    })
+    let half = json!({"tracks": 50084, "tracks_left": 25042});
+    with(control_api::copy(id, source, target), &half)
 }
 
 /// The same with other fields.
 pub(crate) fn copy_with(id: u32, source: &str, target: &str, fields: &Value) -> Value {
-    let mut copy = copy(id, source, target);
-    for (name, value) in fields.as_object().expect("fields are an object") {
-        copy[name] = value.clone();
-    }
-    copy
+    with(copy(id, source, target), fields)
 }
 
 fn store(profile: &str) -> Value {
@@ -134,7 +126,9 @@ impl Server {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                answer_one(stream, &shared);
+                answer_one(stream, |command| {
+                    shared.lock().expect("no holder panics").answer(command)
+                });
             }
         });
         Self { directory, world, stop, thread: Some(thread) }
@@ -162,73 +156,6 @@ impl Drop for Server {
         let _ = UnixStream::connect(self.directory.path().join("c"));
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-fn answer_one(stream: UnixStream, world: &Mutex<World>) {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).expect("a header line");
-        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().expect("a length");
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut request = vec![0; length];
-    reader.read_exact(&mut request).expect("a body");
-    let command = serde_json::from_slice(&request).expect("a JSON command");
-    let (status, body) = world.lock().expect("no holder panics").answer(command);
-    let body = body.to_string();
-    write!(reader.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-        .expect("the answer is taken");
-}
-
-/// How a run has ended.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Run {
-    /// Runs `flashtrack` against the server with that control socket; `input` is its standard input.
-    pub(crate) fn of_flashtrack(control: &Path, words: &[&str], input: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_flashtrack"))
-            .env_remove("FLASHTRACK_CONTROL")
-            .arg("--control")
-            .arg(control)
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let mut stdin = child.stdin.take().expect("standard input is a pipe");
-        // A command that reads no input may have ended already.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = child.wait_with_output().expect("it ends");
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-        Self {
-            code: output.status.code().expect("an exit code"),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
-    }
-
-    /// It has ended with this exit code and said these words on standard output or error.
-    #[track_caller]
-    pub(crate) fn ends(&self, code: i32, says: &[&str]) {
-        assert_eq!(self.code, code, "{self:#?}");
-        for words in says {
-            let said = self.stdout.contains(words) || self.stderr.contains(words);
-            assert!(said, "does not say {words:?}: {self:#?}");
         }
     }
 }

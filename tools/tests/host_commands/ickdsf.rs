@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::fake::{Run, Server, World, copy, copy_with, refusal};
+use super::fake::{Server, World, copy, copy_with, refusal};
+use crate::run::Run;
 
 fn ickdsf(server: &Server, deck: &str) -> Run {
     server.deck("ickdsf", deck)

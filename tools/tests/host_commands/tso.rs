@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::fake::{Run, Server, World, copy, copy_with, refusal, thawed};
+use super::fake::{Server, World, copy, copy_with, refusal, thawed};
+use crate::run::Run;
 
 fn tso(server: &Server, command: &str) -> Run {
     server.run(&["tso", command], "")

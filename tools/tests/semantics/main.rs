@@ -2,10 +2,17 @@
 //!
 //! `engine/docs/semantics.md` maps each id to its tests. What every keyword asks of the server is in `host_commands`.
 
+#[path = "../common/flashtrackd.rs"]
+mod flashtrackd;
+#[path = "../common/program.rs"]
+mod program;
+#[path = "../common/run.rs"]
+mod run;
 mod server;
 
 use flashtrack_engine::admin::{Command, DatasetExtent, Profile};
 
+use crate::run::Run;
 use crate::server::Server;
 
 const BOTH: [Profile; 2] = [Profile::Xp7, Profile::Ibm];
@@ -135,9 +142,9 @@ fn t1_15_fcquery_shows_active_and_most_relationships() {
         for device in ["0A00", "0A01"] {
             let said = server.tso(&format!("FCQUERY DEVN({device})"));
             said.ends(0, &["ANTF0420I", most]);
-            let line = said.text.lines().find(|line| line.trim_start().starts_with(device));
+            let line = said.stdout.lines().find(|line| line.trim_start().starts_with(device));
             let words: Vec<&str> = line.expect("a line of values").split_whitespace().collect();
-            assert_eq!(words[6..8], ["1", most], "{}", said.text);
+            assert_eq!(words[6..8], ["1", most], "{}", said.stdout);
         }
     }
 }
@@ -190,7 +197,7 @@ fn t2_15_removefcpy_ends_abnormally_under_xp7_and_removes_nothing_under_both() {
 }
 
 /// Copies tracks 2 and 3 of `OTHER`, a dataset, to the same places of another volume.
-fn copy_dataset(server: &Server, target: &str) -> server::Said {
+fn copy_dataset(server: &Server, target: &str) -> Run {
     dataset(server, "DATA", "OTHER", 2, 2);
     server.dss(&format!("COPY DATASET(INCLUDE(DATA)) OUTDYNAM({target}) FCNOCOPY"))
 }

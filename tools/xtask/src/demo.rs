@@ -12,44 +12,24 @@ use serde_json::Value;
 use crate::error::{Outcome, TaskError};
 use crate::files::{BLOCK_BYTES, different_blocks, save_image};
 use crate::kernel::{Driver, Kernel};
-use crate::namespace::{self, Afterwards, Network};
+use crate::kernel_run::KernelRun;
 use crate::process;
-use crate::report::{self, Report};
-use crate::server::{self, Server};
-use crate::setup;
+use crate::report::{self, Report, milliseconds};
+use crate::server::Server;
 
 /// Options of `cargo xtask demo`.
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
-    /// Keep the store, the images and the logs afterwards
-    #[arg(long)]
-    keep: bool,
-    /// Kernel that attaches the volumes: by default the host's where it has nbd, else a guest
-    #[arg(long, value_enum)]
-    kernel: Option<Driver>,
-    /// Folder of the run, when it is already in its namespaces
-    #[arg(long, hide = true, requires = "kernel")]
-    inside: Option<PathBuf>,
+    #[command(flatten)]
+    run: KernelRun,
 }
 
 /// Installs, builds, and runs the demo in namespaces of its own.
 pub(crate) fn run(options: &Options) -> Outcome {
-    if let (Some(folder), Some(driver)) = (&options.inside, options.kernel) {
-        return Demo::new(driver, folder)?.run();
+    match options.run.inside() {
+        Some((driver, folder)) => Demo::new(driver, folder)?.run(),
+        None => options.run.enter(&["demo"]),
     }
-    setup::packages(setup::KERNEL_RUN)?;
-    let driver = options.kernel.unwrap_or_else(Driver::available);
-    if driver == Driver::Uml {
-        setup::packages(setup::USER_MODE_LINUX)?;
-    }
-    println!("Building flashtrackd and flashtrack (release)");
-    server::build()?;
-    let afterwards = if options.keep { Afterwards::Keep } else { Afterwards::Remove };
-    let (name, network) = match driver {
-        Driver::Host => ("host", Network::Shared),
-        Driver::Uml => ("uml", Network::Own),
-    };
-    namespace::run(&["demo", "--kernel", name], network, afterwards)
 }
 
 /// Size of the volumes.
@@ -315,10 +295,6 @@ fn number(object: &Value, key: &str) -> Outcome<u64> {
     object[key]
         .as_u64()
         .ok_or_else(|| TaskError::Unexpected(format!("no number `{key}` in {object}")))
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
 /// Bytes in a time, with the rate.

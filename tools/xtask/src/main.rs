@@ -7,6 +7,7 @@ mod error;
 mod files;
 mod http;
 mod kernel;
+mod kernel_run;
 mod monitoring;
 mod namespace;
 mod postgres;

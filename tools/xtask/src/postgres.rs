@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Outcome, TaskError};
 use crate::kernel::{Driver, Kernel};
-use crate::namespace::{self, Afterwards, Network};
-use crate::report::Report;
-use crate::server::{self, Server};
+use crate::kernel_run::KernelRun;
+use crate::report::{Report, milliseconds};
+use crate::server::Server;
 use crate::setup;
 
 /// Options of `cargo xtask postgres`.
@@ -30,21 +30,14 @@ pub(crate) struct Options {
     /// Begin no round that would end later than this after the start of the run; two are made anyway
     #[arg(long, value_name = "SECONDS")]
     within: Option<u64>,
-    /// Keep the store and the logs afterwards
-    #[arg(long)]
-    keep: bool,
-    /// Kernel that attaches the volumes: by default the host's where it has nbd, else a guest
-    #[arg(long, value_enum)]
-    kernel: Option<Driver>,
-    /// Folder of the run, when it is already in its namespaces
-    #[arg(long, hide = true, requires = "kernel")]
-    inside: Option<PathBuf>,
+    #[command(flatten)]
+    run: KernelRun,
 }
 
 impl Options {
     /// All rounds, or as many as end within `seconds`.
     pub(crate) fn within(seconds: u64) -> Self {
-        Self { rounds: ROUNDS, within: Some(seconds), keep: false, kernel: None, inside: None }
+        Self { rounds: ROUNDS, within: Some(seconds), run: KernelRun::default() }
     }
 }
 
@@ -65,29 +58,17 @@ const SHELL: &str = include_str!("postgres.sh");
 
 /// Installs, builds, and runs the rounds in namespaces of their own.
 pub(crate) fn run(options: &Options) -> Outcome {
-    if let (Some(folder), Some(driver)) = (&options.inside, options.kernel) {
+    if let Some((driver, folder)) = options.run.inside() {
         return Run::new(driver, folder)?.run(options);
     }
-    setup::packages(setup::KERNEL_RUN)?;
     setup::postgres()?;
-    let driver = options.kernel.unwrap_or_else(Driver::available);
-    if driver == Driver::Uml {
-        setup::packages(setup::USER_MODE_LINUX)?;
-    }
-    println!("Building flashtrackd and flashtrack (release)");
-    server::build()?;
-    let afterwards = if options.keep { Afterwards::Keep } else { Afterwards::Remove };
-    let (name, network) = match driver {
-        Driver::Host => ("host", Network::Shared),
-        Driver::Uml => ("uml", Network::Own),
-    };
     let rounds = options.rounds.to_string();
     let within = options.within.map(|seconds| seconds.to_string());
-    let mut words = vec!["postgres", "--kernel", name, "--rounds", &rounds];
+    let mut words = vec!["postgres", "--rounds", &rounds];
     if let Some(seconds) = &within {
         words.extend(["--within", seconds]);
     }
-    namespace::run(&words, network, afterwards)
+    options.run.enter(&words)
 }
 
 /// Which volumes a round copies onto.
@@ -402,10 +383,6 @@ impl Run {
 
 fn target(source: &str, kind: Targets) -> String {
     format!("{source}-{}", kind.name())
-}
-
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
 fn seconds(time: Duration) -> String {

@@ -1,7 +1,7 @@
 //! What a task tells its reader: steps, checks and measurements; colours only on a terminal.
 
 use std::io::IsTerminal;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{Outcome, TaskError};
 
@@ -40,6 +40,11 @@ pub(crate) fn bytes(count: u64) -> String {
         KIB.. => format!("{} KiB", tenths(KIB)),
         _ => format!("{count} B"),
     }
+}
+
+/// A short time.
+pub(crate) fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
 /// The story of one run: printed as it goes, summed up at the end.

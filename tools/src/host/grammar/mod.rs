@@ -206,7 +206,8 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "._@#$%*:&".contains(c)
 }
 
-fn quoted(input: &mut Input<'_>) -> ModalResult<String> {
+/// Text in quotes, on one line, without the quotes; job control cards have the same.
+pub(crate) fn quoted(input: &mut Input<'_>) -> ModalResult<String> {
     let inside = repeat(0.., alt((none_of(['\'', '\n']), "''".value('\'')))).fold(
         String::new,
         |mut text, c| {
