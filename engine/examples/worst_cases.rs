@@ -17,6 +17,7 @@ use flashtrack_engine::io::{
     Action, Buffer, Completion, CreateSpace, IoFailure, Object, Op, Outcome, Storage,
 };
 use flashtrack_engine::journal::{self, CreateParameters};
+use flashtrack_engine::pace::Pace;
 use flashtrack_engine::request::{Durability, Reply, Request, RequestAction, RequestId};
 use flashtrack_engine::state::{NewRelationship, Record, Recording, Scope, State, TargetWrites};
 use flashtrack_engine::units::{ByteRange, Moment, PoolId, RelationshipId, Seq, Slot, VolumeId};
@@ -123,6 +124,7 @@ fn state_with(preserved: u32) -> Result<State, Box<dyn Error>> {
         id: RelationshipId(1),
         source,
         target,
+        pace: Pace::default(),
         source_track: 0,
         target_track: 0,
         tracks: geometry.tracks,

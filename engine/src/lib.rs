@@ -13,6 +13,7 @@ pub mod journal;
 pub mod limits;
 pub mod lookup;
 pub mod map;
+pub mod pace;
 pub mod policy;
 pub mod pressure;
 pub mod request;

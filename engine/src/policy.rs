@@ -5,6 +5,7 @@
 use crate::admin::Profile;
 use crate::geometry::Geometry;
 use crate::limits;
+use crate::pace::Pace;
 
 /// Rules and limits of an open store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Policy {
     pub copy_tables: u64,
     /// Blocks that are staged at most (rule O12): each takes memory, whatever its frame takes of the journal.
     pub staged_blocks_max: u64,
+    /// Pace of background copies for which none is asked.
+    pub pace: Pace,
 }
 
 impl Default for Policy {
@@ -26,6 +29,7 @@ impl Default for Policy {
             freeze_seconds: limits::FREEZE_SECONDS,
             copy_tables: limits::COPY_TABLES,
             staged_blocks_max: limits::STAGED_BLOCKS_MAX,
+            pace: Pace::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use clap::Parser;
 use flashtrack_engine::admin::Profile;
 use flashtrack_engine::limits;
+use flashtrack_engine::pace::Pace;
 use flashtrack_engine::policy::Policy;
 use serde::{Deserialize, Deserializer};
 
@@ -97,6 +98,11 @@ pub struct Settings {
     /// Seconds after which writes held by a freeze go on by themselves. [default: 120]
     #[arg(long, value_name = "SECONDS")]
     freeze_timeout: Option<NonZeroU32>,
+    /// Pace of background copies for which `copy establish` names none: slow, medium, fast, or at most a rate such as
+    /// 200MiB/s. [default: medium]
+    #[arg(long, value_name = "PACE")]
+    #[serde(deserialize_with = "text")]
+    pace: Option<Pace>,
     /// Copy tables that all relationships together may take; each serves 20,448 tracks, and an
     /// incremental copy takes three times as many. [default: 209600]
     #[arg(long, value_name = "N")]
@@ -217,6 +223,7 @@ impl Settings {
             journal_size: self.journal_size.or(file.journal_size),
             profile: self.profile.or(file.profile),
             freeze_timeout: self.freeze_timeout.or(file.freeze_timeout),
+            pace: self.pace.or(file.pace),
             copy_tables: self.copy_tables.or(file.copy_tables),
             max_connections: self.max_connections.or(file.max_connections),
             log_level: self.log_level.or(file.log_level),
@@ -248,6 +255,7 @@ impl Settings {
                 profile: self.profile.unwrap_or_default(),
                 freeze_seconds: self.freeze_timeout.map_or(limits::FREEZE_SECONDS, NonZeroU32::get),
                 copy_tables: self.copy_tables.unwrap_or(limits::COPY_TABLES),
+                pace: self.pace.unwrap_or_default(),
                 ..Policy::default()
             },
             connections_max: self

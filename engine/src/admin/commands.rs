@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::geometry::VolumeType;
+use crate::pace::Pace;
 use crate::units::RelationshipId;
 
 /// What an administrator can ask.
@@ -133,6 +134,9 @@ pub struct EstablishSpec {
     /// Whether a background copy runs.
     #[serde(default)]
     pub mode: CopyMode,
+    /// How fast the background copy may be; the server's own pace where none is given.
+    #[serde(default)]
+    pub pace: Option<Pace>,
     /// The opt-in that a thin target needs.
     #[serde(default)]
     pub space_efficient: bool,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::commands::CopyMode;
 use super::profile::Profile;
 use crate::geometry::VolumeType;
+use crate::pace::Pace;
 
 /// The answer to a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,6 +185,9 @@ pub struct CopyReport {
     pub tracks: u32,
     /// COPY or NOCOPY.
     pub mode: CopyMode,
+    /// How fast the background copy may be.
+    #[serde(default)]
+    pub pace: Pace,
     /// State.
     pub state: CopyState,
     /// True when changes are recorded.

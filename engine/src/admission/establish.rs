@@ -90,6 +90,7 @@ pub(super) fn plan_pair(
             target_track: extent.target_track,
             tracks: extent.tracks,
             mode: spec.mode,
+            pace: spec.pace.unwrap_or(rules.policy.pace),
             scope,
             recording,
             target_writes: target_writes(rules, spec.incremental),

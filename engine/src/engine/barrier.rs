@@ -25,6 +25,8 @@ pub(super) struct Host {
     pub id: RequestId,
     /// Its volume.
     pub volume: VolumeId,
+    /// When it was taken, for a read or write: how long they take says whether a background copy disturbs them.
+    pub taken_us: Option<u64>,
 }
 
 /// Who is told when a write has ended.
@@ -60,8 +62,8 @@ pub(super) enum Then {
     Command(Step),
     /// Go on with the destage batch.
     Batch,
-    /// The transfers of a copy run have ended.
-    CopyRun(RelationshipId, Run),
+    /// The transfers of a copy run, begun at that time, have ended.
+    CopyRun(RelationshipId, Run, u64),
     /// Copied runs are durable on their targets, or their record is.
     CopyCommit,
     /// Go on with the checkpoint.

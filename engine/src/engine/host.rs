@@ -93,7 +93,10 @@ impl Engine {
 
     /// Carries out a request that is counted in flight.
     pub(super) fn perform(&mut self, request: Request) {
-        let host = Host { id: request.id, volume: request.volume };
+        let timed =
+            matches!(request.action, RequestAction::Read { .. } | RequestAction::Write { .. });
+        let taken_us = timed.then_some(self.now.monotonic_us);
+        let host = Host { id: request.id, volume: request.volume, taken_us };
         let empty = range_of(&request.action).is_none_or(ByteRange::is_empty);
         match request.action {
             RequestAction::Flush => self.flush(host),
@@ -115,6 +118,9 @@ impl Engine {
     pub(super) fn reply(&mut self, host: Host, result: Result<ReplyData, RequestError>) {
         if let Some(runtime) = self.runtimes.get_mut(&host.volume) {
             runtime.in_flight = runtime.in_flight.saturating_sub(1);
+        }
+        if let Some(taken_us) = host.taken_us {
+            self.copier.host_answered(taken_us, self.now.monotonic_us);
         }
         self.replies.push(Reply { id: host.id, result });
     }

@@ -192,7 +192,8 @@ impl Engine {
         let checkpoint = self.checkpointer.deadline_us();
         let thaw = self.freezes.deadline_us();
         let waiting = self.waiting_deadline_us();
-        [journal, destage, checkpoint, thaw, waiting].into_iter().flatten().min()
+        let copy = self.copy_deadline_us();
+        [journal, destage, checkpoint, thaw, waiting, copy].into_iter().flatten().min()
     }
 
     /// Carries out what follows from everything taken so far; appends the operations to perform.
@@ -277,7 +278,7 @@ impl Engine {
             Then::Read(read) => self.finish_read(read, result),
             Then::Command(step) => self.command_step(step, result),
             Then::Batch => self.batch_step(result),
-            Then::CopyRun(id, run) => self.copy_run_ended(id, run, result),
+            Then::CopyRun(id, run, begun_us) => self.copy_run_ended(id, run, begun_us, result),
             Then::CopyCommit => self.copy_commit_step(result),
             Then::Checkpoint => self.checkpoint_step(result),
             Then::Settled(id, t0, run) => self.copy_settled(id, t0, run),

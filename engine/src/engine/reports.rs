@@ -297,6 +297,7 @@ fn report(
         target_track: known.pair.target_track,
         tracks: known.pair.tracks,
         mode: known.pair.mode,
+        pace: known.pair.pace,
         state,
         incremental: known.is_incremental(),
         whole: known.pair.scope == Scope::Volume,

@@ -5,6 +5,7 @@ use super::faults::{ActionKind, Fault, ObjectKind, Strikes, SyncFailure};
 use super::prng::Prng;
 use crate::admin::Profile;
 use crate::io::IoFailure;
+use crate::pace::Pace;
 use crate::policy::Policy;
 
 /// Kinds of actions, in the order of `Plan::weights`.
@@ -84,6 +85,7 @@ impl Plan {
                 profile: if prng.once_in(3) { Profile::Ibm } else { Profile::Xp7 },
                 freeze_seconds: 1,
                 staged_blocks_max: *prng.pick(&[24, 300, 1 << 19]).unwrap_or(&(1 << 19)),
+                pace: draw_pace(prng),
                 ..Policy::default()
             },
             faults: if prng.once_in(5) { vec![draw_fault(prng)] } else { Vec::new() },
@@ -114,6 +116,12 @@ impl Plan {
             turns: 1,
         }
     }
+}
+
+/// From a stream of its own, so that what else a seed draws stays as it is.
+fn draw_pace(prng: &Prng) -> Pace {
+    let paces = [Pace::Medium, Pace::Medium, Pace::Slow, Pace::Fast, Pace::MebibytesPerSecond(100)];
+    paces[prng.actor("pace").index(paces.len())]
 }
 
 fn draw_fault(prng: &mut Prng) -> Fault {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::{CopyMode, EndReason};
 use crate::geometry::Geometry;
+use crate::pace::Pace;
 use crate::units::{PoolId, RelationshipId, Seq, Slot, VolumeId};
 
 /// One change of metadata.
@@ -147,6 +148,8 @@ pub struct NewRelationship {
     pub tracks: u32,
     /// COPY or NOCOPY.
     pub mode: CopyMode,
+    /// How fast the background copy may be.
+    pub pace: Pace,
     /// Whether volumes were copied or extents.
     pub scope: Scope,
     /// Whether changes are recorded.

@@ -269,6 +269,7 @@ mod tests {
     use super::*;
     use crate::admin::CopyMode;
     use crate::geometry::VolumeType;
+    use crate::pace::Pace;
     use crate::state::{NewRelationship, Record, Recording, Scope, TargetWrites};
     use crate::units::Slot;
 
@@ -298,6 +299,7 @@ mod tests {
             id: RelationshipId(id),
             source: SOURCE,
             target,
+            pace: Pace::default(),
             source_track: 0,
             target_track: 0,
             tracks,

@@ -10,6 +10,7 @@ use flashtrack_engine::admin::{
     VolumeReport, VolumeStatus,
 };
 use flashtrack_engine::geometry::VolumeType;
+use flashtrack_engine::pace::Pace;
 use flashtrack_engine::stats::Stats;
 use flashtrack_engine::units::VolumeId;
 
@@ -49,6 +50,7 @@ fn copy(id: u32, ended: Option<EndReason>) -> CopyReport {
         target_track: 0,
         tracks: 16,
         mode: CopyMode::Copy,
+        pace: Pace::default(),
         state: CopyState::FCopy,
         incremental: false,
         whole: true,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use flashtrack_engine::admin::ExtentSpec;
+use flashtrack_engine::pace::Pace;
 
 use crate::values::{VolumePair, duration, extent, volume_pair};
 
@@ -119,6 +120,10 @@ pub(crate) struct NewCopy {
     /// No background copy.
     #[arg(long)]
     pub(crate) nocopy: bool,
+    /// How fast the background copy may be: slow, medium, fast, or at most a rate such as 200MiB/s. All give way to
+    /// hosts. [default: the server's --pace]
+    #[arg(long, value_name = "PACE", conflicts_with = "nocopy")]
+    pub(crate) pace: Option<Pace>,
     /// Agree to a target that is thin: it fails when its pool is full. Needed for thin targets.
     #[arg(long)]
     pub(crate) space_efficient: bool,

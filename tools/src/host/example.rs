@@ -1,6 +1,7 @@
 //! A relationship for tests.
 
 use flashtrack_engine::admin::{CopyMode, CopyReport, CopyState};
+use flashtrack_engine::pace::Pace;
 
 /// 50 tracks from track 0 of `source` to track 100 of `target`, none of them copied.
 pub(super) fn copy(id: u32, source: &str, target: &str) -> CopyReport {
@@ -12,6 +13,7 @@ pub(super) fn copy(id: u32, source: &str, target: &str) -> CopyReport {
         target_track: 100,
         tracks: 50,
         mode: CopyMode::Copy,
+        pace: Pace::default(),
         state: CopyState::FCopy,
         incremental: false,
         whole: false,

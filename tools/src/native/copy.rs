@@ -5,6 +5,7 @@ use flashtrack_engine::admin::{
     Command, CopyMode, CopyReport, CopyState, EndReason, EstablishAction, EstablishSpec, Freeze,
     Incremental, OnlineTarget, PairSpec, Report, WithdrawSpec,
 };
+use flashtrack_engine::pace::Pace;
 use flashtrack_engine::units::RelationshipId;
 
 use super::wait;
@@ -77,6 +78,7 @@ fn establish(options: CopyEstablish) -> EstablishSpec {
     EstablishSpec {
         pairs,
         mode: copy_mode(options.new.nocopy),
+        pace: options.new.pace,
         space_efficient: options.new.space_efficient,
         incremental: match (recording.incremental, recording.target_writable) {
             (false, _) => Incremental::No,
@@ -172,7 +174,7 @@ pub(super) fn listing(copies: &[CopyReport]) -> Table {
             copy.source_track.into(),
             copy.target_track.into(),
             copy.tracks.into(),
-            mode(copy.mode).into(),
+            mode(copy).into(),
             recording(copy).into(),
             changed(copy).into(),
             copy.tracks_left.into(),
@@ -185,10 +187,11 @@ pub(super) fn listing(copies: &[CopyReport]) -> Table {
     listing
 }
 
-fn mode(mode: CopyMode) -> &'static str {
-    match mode {
-        CopyMode::Copy => "copy",
-        CopyMode::Nocopy => "nocopy",
+fn mode(copy: &CopyReport) -> String {
+    match (copy.mode, copy.pace) {
+        (CopyMode::Nocopy, _) => "nocopy".to_owned(),
+        (CopyMode::Copy, Pace::Medium) => "copy".to_owned(),
+        (CopyMode::Copy, pace) => format!("copy, {pace}"),
     }
 }
 

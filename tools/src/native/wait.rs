@@ -159,6 +159,7 @@ fn bar(copies: &[CopyReport]) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flashtrack_engine::pace::Pace;
 
     fn copy(id: u32, ended: Option<EndReason>) -> CopyReport {
         CopyReport {
@@ -169,6 +170,7 @@ mod tests {
             target_track: 0,
             tracks: 10,
             mode: CopyMode::Copy,
+            pace: Pace::default(),
             state: CopyState::FCopy,
             incremental: false,
             whole: false,

@@ -1,9 +1,9 @@
 //! The commit of copied runs: the targets are synced, then "copied" is journaled, then it counts.
 
-use super::super::Engine;
 use super::super::barrier::Then;
-use super::Run;
+use super::super::{Engine, Shutdown};
 use super::runs::RUNS_MAX;
+use super::{COMMIT_US, Run};
 use crate::admin::EndReason;
 use crate::io::Object;
 use crate::request::RequestError;
@@ -39,7 +39,12 @@ impl Engine {
         if self.copier.commit.is_some() || self.copier.unsaved.is_empty() {
             return;
         }
-        let due = self.copier.running == 0
+        let more = !self.copier.background.is_empty() || !self.copier.resting.is_empty();
+        let due = (self.copier.running == 0 && (!more || self.shutdown != Shutdown::No))
+            || self
+                .copier
+                .uncommitted_since_us
+                .is_some_and(|since| since + COMMIT_US <= self.now.monotonic_us)
             || self.copier.uncommitted_bytes >= COMMIT_BYTES
             || (self.copier.waiters > 0 && self.copier.running < RUNS_MAX);
         if !due {
@@ -52,6 +57,7 @@ impl Engine {
             }
         }
         self.copier.uncommitted_bytes = 0;
+        self.copier.uncommitted_since_us = None;
         if runs.is_empty() {
             return;
         }

@@ -15,6 +15,8 @@
 //!   being withdrawn or renewed.
 //! - C4 A copy that has a run to begin is in `urgent` or `background`; one that may be complete is in `maybe_complete`.
 //!   So a turn costs nothing for the thousands of relationships that have nothing to do.
+//! - C5 Runs of the background copy begin when the governor and the pace allow it; urgent ones at once. What only waits
+//!   for its time has a deadline.
 
 mod commit;
 mod runs;
@@ -27,9 +29,13 @@ use super::checkpointing::RecordPurpose;
 use crate::admin::CopyMode;
 use crate::io::Object;
 use crate::map::track_bitmap::TrackBitmap;
+use crate::pace::Governor;
 use crate::request::RequestError;
 use crate::state::Health;
 use crate::units::{RelationshipId, Seq, VolumeId};
+
+/// Copied runs are committed at the latest after so long.
+const COMMIT_US: u64 = 1_000_000;
 
 /// A run of tracks, counted from the extent's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,8 @@ pub(super) struct Copier {
     urgent: BTreeSet<RelationshipId>,
     /// Those with tracks for the background copy (C4).
     background: BTreeSet<RelationshipId>,
+    /// Those whose pace lets them rest, and until when.
+    resting: BTreeSet<(u64, RelationshipId)>,
     /// Those that may be complete (C4).
     maybe_complete: BTreeSet<RelationshipId>,
     /// Those with runs that are written and not committed.
@@ -63,8 +71,10 @@ pub(super) struct Copier {
     waiters: usize,
     /// Runs being read and written.
     running: usize,
-    /// Bytes copied and not committed.
+    /// Bytes copied and not committed, and since when.
     uncommitted_bytes: u64,
+    uncommitted_since_us: Option<u64>,
+    governor: Governor,
     commit: Option<commit::Commit>,
     /// Where the search for background work goes on.
     next: RelationshipId,
@@ -113,6 +123,23 @@ impl Copier {
         self.copies.insert(id, Copy { ready, ..Copy::default() });
     }
 
+    /// A host's read or write was answered.
+    pub(super) fn host_answered(&mut self, taken_us: u64, now_us: u64) {
+        self.governor.answered(now_us.saturating_sub(taken_us), !self.is_idle(), now_us);
+    }
+
+    /// When the copier wants to be called, if it waits for nothing but time (C5).
+    fn deadline_us(&self, now_us: u64) -> Option<u64> {
+        let waits = !self.background.is_empty()
+            && self.running == 0
+            && self.governor.hosts_are_active(now_us);
+        let rest = waits.then(|| self.governor.rest_until_us());
+        let resting = self.resting.first().map(|(until_us, _)| *until_us);
+        let unsaved = !self.unsaved.is_empty() && self.commit.is_none();
+        let commit = self.uncommitted_since_us.filter(|_| unsaved).map(|since| since + COMMIT_US);
+        [rest, resting, commit].into_iter().flatten().min()
+    }
+
     /// No new runs of the relationship.
     pub(super) fn stop(&mut self, id: RelationshipId) {
         if let Some(copy) = self.copies.get_mut(&id) {
@@ -133,6 +160,7 @@ impl Copier {
         self.copies.remove(&id);
         self.urgent.remove(&id);
         self.background.remove(&id);
+        self.resting.retain(|(_, resting)| *resting != id);
         self.maybe_complete.remove(&id);
         self.unsaved.remove(&id);
     }
@@ -277,12 +305,23 @@ impl Engine {
         }
     }
 
+    fn may_copy(&self) -> bool {
+        !self.copier.copies.is_empty()
+            && self.fail_stop.is_none()
+            && self.has_record_room(RecordPurpose::Copy)
+    }
+
+    /// When the copier wants to be called, if it waits for nothing but time.
+    pub(super) fn copy_deadline_us(&self) -> Option<u64> {
+        if !self.may_copy() || self.shutdown != super::Shutdown::No {
+            return None;
+        }
+        self.copier.deadline_us(self.now.monotonic_us)
+    }
+
     /// Begins runs, commits and completions that are due.
     pub(super) fn step_copier(&mut self) {
-        if self.copier.copies.is_empty()
-            || self.fail_stop.is_some()
-            || !self.has_record_room(RecordPurpose::Copy)
-        {
+        if !self.may_copy() {
             return;
         }
         self.begin_runs();

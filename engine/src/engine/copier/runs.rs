@@ -6,12 +6,15 @@ use super::super::ops::TRANSFER_BYTES_MAX;
 use super::Run;
 use crate::io::Object;
 use crate::lookup::{Piece, View};
+use crate::pace::Pace;
 use crate::request::RequestError;
 use crate::state::Health;
 use crate::units::{Block, RelationshipId};
 
 /// Runs that are copied at the same time, of all relationships.
 pub(super) const RUNS_MAX: usize = 4;
+/// Bytes of a run while hosts are at work: short, so that nobody waits long behind it.
+const RUN_BESIDE_HOSTS_BYTES: u64 = 256 << 10;
 
 impl Engine {
     pub(super) fn begin_runs(&mut self) {
@@ -31,20 +34,52 @@ impl Engine {
                 None => self.copier.urgent.remove(&id),
             };
         }
-        if self.shutdown != super::super::Shutdown::No {
+        self.next_background_run()
+    }
+
+    /// The next run of a background copy, if it is time for one (C5).
+    fn next_background_run(&mut self) -> Option<(RelationshipId, Run)> {
+        let now_us = self.now.monotonic_us;
+        while self.copier.resting.first().is_some_and(|(until_us, _)| *until_us <= now_us) {
+            let (_, rested) = self.copier.resting.pop_first()?;
+            self.copier.background.insert(rested);
+        }
+        let beside_hosts = self.copier.governor.hosts_are_active(now_us);
+        let rests = self.copier.running > 0 || now_us < self.copier.governor.rest_until_us();
+        if self.shutdown != super::super::Shutdown::No || (beside_hosts && rests) {
             return None;
         }
+        let most = if beside_hosts { RUN_BESIDE_HOSTS_BYTES } else { TRANSFER_BYTES_MAX };
         loop {
             let from = self.copier.next;
             let next = self.copier.background.range(from..).next();
             let id = *next.or_else(|| self.copier.background.first())?;
-            match self.background_run(id) {
+            match self.background_run(id, most) {
                 Some(run) => {
                     self.copier.next = RelationshipId(id.0 + 1);
+                    if self.pace_of(id).rests() {
+                        // Until this run has ended and it has rested.
+                        self.copier.background.remove(&id);
+                    }
                     return Some((id, run));
                 }
                 None => self.copier.background.remove(&id),
             };
+        }
+    }
+
+    fn pace_of(&self, id: RelationshipId) -> Pace {
+        self.state.relationships.get(&id).map_or(Pace::default(), |known| known.pair.pace)
+    }
+
+    /// A run has ended: hosts, or its own pace, may want a rest.
+    fn rest_after(&mut self, id: RelationshipId, bytes: u64, begun_us: u64) {
+        let now_us = self.now.monotonic_us;
+        let took_us = now_us.saturating_sub(begun_us);
+        let pace = self.pace_of(id);
+        self.copier.governor.run_ended(pace, took_us, now_us);
+        if pace.rests() {
+            self.copier.resting.insert((now_us + pace.rest_us(bytes, took_us), id));
         }
     }
 
@@ -64,10 +99,10 @@ impl Engine {
             copy.wanted.set_runs(0..relationship.pair.tracks).flatten().find(|&track| {
                 !copy.busy.contains(track) && !relationship.copied.contains(track)
             })?;
-        Some(self.run_from(id, first, |track| copy.wanted.contains(track)))
+        Some(self.run_from(id, first, TRANSFER_BYTES_MAX, |track| copy.wanted.contains(track)))
     }
 
-    fn background_run(&mut self, id: RelationshipId) -> Option<Run> {
+    fn background_run(&mut self, id: RelationshipId, most_bytes: u64) -> Option<Run> {
         if !self.may_run(id) || !self.copies_in_background(id) {
             return None;
         }
@@ -78,7 +113,7 @@ impl Engine {
             match copy.busy.next_unset(track, relationship.pair.tracks) {
                 Some(free) if free == track => {
                     copy.cursor = track;
-                    return Some(self.run_from(id, track, |_| true));
+                    return Some(self.run_from(id, track, most_bytes, |_| true));
                 }
                 Some(free) => at = free,
                 None => break,
@@ -87,14 +122,20 @@ impl Engine {
         None
     }
 
-    /// The longest run from `first` of tracks that are to be copied and pass `also`.
-    fn run_from(&self, id: RelationshipId, first: u32, also: impl Fn(u32) -> bool) -> Run {
+    /// The longest run from `first`, about `most_bytes` long, of tracks that are to be copied and pass `also`.
+    fn run_from(
+        &self,
+        id: RelationshipId,
+        first: u32,
+        most_bytes: u64,
+        also: impl Fn(u32) -> bool,
+    ) -> Run {
         let known = self.state.relationships.get(&id);
         let copy = self.copier.copies.get(&id);
         let (Some(known), Some(copy)) = (known, copy) else {
             return Run { first, count: 1 };
         };
-        let most = (TRANSFER_BYTES_MAX / self.track_bytes(id).max(1)).max(1);
+        let most = (most_bytes / self.track_bytes(id).max(1)).max(1);
         let count = (first..known.pair.tracks)
             .take(usize::try_from(most).unwrap_or(1))
             .take_while(|&track| {
@@ -137,7 +178,7 @@ impl Engine {
             copy.running += 1;
         }
         self.copier.running += 1;
-        let barrier = self.barrier(Then::CopyRun(id, run));
+        let barrier = self.barrier(Then::CopyRun(id, run, self.now.monotonic_us));
         let source_start = Block(pair.source_track * per_track).offset();
         let target_start = Block(pair.target_track * per_track).offset();
         for piece in pieces {
@@ -152,9 +193,12 @@ impl Engine {
         &mut self,
         id: RelationshipId,
         run: Run,
+        begun_us: u64,
         result: Result<(), RequestError>,
     ) {
         self.copier.running -= 1;
+        let bytes = u64::from(run.count) * self.track_bytes(id);
+        self.rest_after(id, bytes, begun_us);
         let Some(copy) = self.copier.copies.get_mut(&id) else {
             return;
         };
@@ -181,8 +225,8 @@ impl Engine {
         }
         copy.written.push(run);
         self.copier.unsaved.insert(id);
-        let bytes = u64::from(run.count) * self.track_bytes(id);
         self.copier.uncommitted_bytes += bytes;
+        self.copier.uncommitted_since_us.get_or_insert(self.now.monotonic_us);
         self.stats.copied_bytes += bytes;
     }
 }

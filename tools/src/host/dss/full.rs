@@ -94,6 +94,7 @@ async fn establish(
     let command = Command::CopyEstablish(EstablishSpec {
         pairs: vec![pair.clone()],
         mode: flash.mode,
+        pace: None,
         space_efficient: flash.space_efficient,
         incremental: flash.incremental,
         action: if flash.fast_reverse {

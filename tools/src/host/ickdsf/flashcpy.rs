@@ -212,6 +212,7 @@ pub(super) async fn establish(establish: &Establish, control: Control<'_>) -> Re
             extents: Vec::new(),
         }],
         mode: establish.mode,
+        pace: None,
         space_efficient: establish.space_efficient,
         incremental: establish.incremental,
         action: if establish.fast_reverse {

@@ -162,6 +162,7 @@ pub(super) async fn run(
             extents: establish.extents.clone(),
         }],
         mode: establish.mode,
+        pace: None,
         space_efficient: establish.space_efficient,
         incremental: establish.incremental,
         action: establish.action,
