@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use clap::Parser;
 use flashtrack_engine::admin::Profile;
+use flashtrack_engine::io::local::IoMode;
 use flashtrack_engine::limits;
 use flashtrack_engine::pace::Pace;
 use flashtrack_engine::policy::Policy;
@@ -91,6 +92,11 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE")]
     #[serde(deserialize_with = "text")]
     journal_size: Option<ByteSize>,
+    /// How volumes, pools and the journal are read and written: `buffered`, through the system's page cache,
+    /// or `direct`, past it. [default: buffered]
+    #[arg(long, value_name = "MODE")]
+    #[serde(deserialize_with = "text")]
+    io: Option<IoMode>,
     /// Whose rules hold where the two columns of the white paper's tables differ: xp7 or ibm. [default: xp7]
     #[arg(long, value_name = "PROFILE")]
     #[serde(deserialize_with = "text")]
@@ -137,6 +143,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Size of a new store's journal.
     pub journal_bytes: u64,
+    /// How its files are read and written.
+    pub io: IoMode,
     /// Rules and limits that the store is served under.
     pub policy: Policy,
     /// Most NBD connections at once.
@@ -221,6 +229,7 @@ impl Settings {
             control_mode: self.control_mode.or(file.control_mode),
             metrics: self.metrics.or(file.metrics),
             journal_size: self.journal_size.or(file.journal_size),
+            io: self.io.or(file.io),
             profile: self.profile.or(file.profile),
             freeze_timeout: self.freeze_timeout.or(file.freeze_timeout),
             pace: self.pace.or(file.pace),
@@ -251,6 +260,7 @@ impl Settings {
             control_mode: self.control_mode.unwrap_or(CONTROL_MODE_DEFAULT).0,
             metrics: self.metrics.unwrap_or(Endpoint(Some(METRICS_DEFAULT))).0,
             journal_bytes: self.journal_size.unwrap_or(JOURNAL_BYTES_DEFAULT).0,
+            io: self.io.unwrap_or_default(),
             policy: Policy {
                 profile: self.profile.unwrap_or_default(),
                 freeze_seconds: self.freeze_timeout.map_or(limits::FREEZE_SECONDS, NonZeroU32::get),

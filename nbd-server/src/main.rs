@@ -82,6 +82,7 @@ fn serve(config: &Config) -> Result<(), (u8, Failure)> {
     let cannot_start = |failure| (EXIT_START, failure);
     let options = WorkerOptions {
         journal_bytes: config.journal_bytes,
+        io: config.io,
         policy: config.policy,
         connections_max: config.connections_max,
         ..WorkerOptions::default()

@@ -173,7 +173,7 @@ impl Engine {
                 return;
             };
             let ticket = self.tickets.take();
-            let action = Action::Read { offset, buffer: Buffer::zeroed(length) };
+            let action = Action::Read { offset, buffer: Buffer::scratch(length) };
             self.emit(object, action, Pending::Read(host, ticket));
             return;
         }
@@ -185,7 +185,7 @@ impl Engine {
             let at = usize::try_from(piece.range.start - range.start).expect("within the request");
             let part = usize::try_from(piece.range.bytes()).expect("within the request");
             self.hold_read(read);
-            let action = Action::Read { offset, buffer: Buffer::zeroed(part) };
+            let action = Action::Read { offset, buffer: Buffer::scratch(part) };
             self.emit(object, action, Pending::ReadPart { read, at });
         }
         self.release_read(read, Ok(()));

@@ -163,7 +163,7 @@ impl Engine {
             return;
         };
         let ticket = self.tickets.take();
-        let action = Action::Read { offset, buffer: Buffer::zeroed(length) };
+        let action = Action::Read { offset, buffer: Buffer::scratch(length) };
         self.emit(object, action, Pending::Moving { to, barrier, ticket });
     }
 

@@ -55,9 +55,11 @@ impl Output {
         self.queued_bytes = 0;
     }
 
-    /// Keeps the memory of `sent` for later.
+    /// Keeps the memory of `sent` for later, if it was collected here; that of data has its own way back.
     pub(super) fn recycle(&mut self, sent: Buffer) {
-        let mut bytes = sent.into_vec();
+        let Ok(mut bytes) = sent.try_into_vec() else {
+            return;
+        };
         if bytes.capacity() > self.spare.capacity() && bytes.capacity() <= SPARE_BYTES_MAX {
             bytes.clear();
             self.spare = bytes;

@@ -205,7 +205,7 @@ impl Transmission {
             self.start_write(write, Buffer::from(data), context, events);
             return payload_bytes;
         }
-        let mut buffer = Buffer::zeroed(payload_bytes);
+        let mut buffer = Buffer::scratch(payload_bytes);
         buffer[..arrived.len()].copy_from_slice(arrived);
         self.input = Input::Payload(write, Payload { buffer, filled: arrived.len() });
         arrived.len()

@@ -20,7 +20,9 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use flashtrack_engine::io::local::{Access, LocalRing, LocalStorage, OpenStoreError, RingError};
+use flashtrack_engine::io::local::{
+    Access, IoMode, LocalRing, LocalStorage, OpenStoreError, RingError,
+};
 use flashtrack_engine::policy::Policy;
 use flashtrack_engine::units::Moment;
 use flashtrack_engine::{Engine, OpenError, OpenOptions};
@@ -40,6 +42,8 @@ pub use stats::{KindStats, LATENCY_BOUNDS_US, RequestKind, SyncKind, VolumeStats
 pub struct WorkerOptions {
     /// Size of the journal in bytes, when the store is made.
     pub journal_bytes: u64,
+    /// How the store's files are read and written.
+    pub io: IoMode,
     /// Rules and limits that the store is served under.
     pub policy: Policy,
     /// Connections whose handshake is finished; more are refused.
@@ -59,6 +63,7 @@ impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
             journal_bytes: 1 << 30,
+            io: IoMode::default(),
             policy: Policy::default(),
             connections_max: 1024,
             handshakes_max: 256,
@@ -167,6 +172,7 @@ fn launch<M: Machine>(
         let clock = Clock::new();
         let made: Result<_, StartError> = (|| {
             let mut storage = LocalStorage::open(&store, Access::ReadWrite)?;
+            storage.set_mode(options.io)?;
             let machine = open(&mut storage, clock.moment())?;
             let ring = LocalRing::new(storage)?;
             let (mailbox, messages) = Mailbox::new(ring.waker().map_err(StartError::Thread)?);

@@ -13,11 +13,12 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
+use super::open_files::Alignment;
 use crate::io::{CreateSpace, Object};
 use crate::units::{PoolId, VolumeId};
 
@@ -69,6 +70,22 @@ pub enum OpenStoreError {
         file: String,
         /// What was tried.
         action: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Direct I/O was asked for and is not to be had.
+    #[error(
+        "cannot open store {}: no direct I/O in its folder {folder}, on {file_system}: {source}; use --io buffered, or \
+         keep the store on a file system that has it, such as ext4, XFS or btrfs",
+        path.display()
+    )]
+    NoDirectIo {
+        /// The store.
+        path: PathBuf,
+        /// The folder, relative to the store.
+        folder: &'static str,
+        /// Kind and mount point of the file system.
+        file_system: String,
         /// The system's error.
         source: io::Error,
     },
@@ -148,6 +165,38 @@ impl Directory {
         }
         fadvise(&file, 0, None, Advice::DontNeed)
             .map_err(|error| ("dropping the page cache of", error.into()))
+    }
+
+    /// Makes sure that every folder of data is on a file system with direct I/O: each may be one of its own.
+    pub(super) fn check_direct(&self) -> Result<(), OpenStoreError> {
+        for folder in FOLDERS {
+            let full = self.path.join(folder);
+            // A file without a name leaves nothing behind.
+            let probe = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(libc::O_TMPFILE | libc::O_DIRECT)
+                .open(&full);
+            probe.and_then(|file| Alignment::of(&file)).map_err(|source| {
+                let path = self.path.clone();
+                OpenStoreError::NoDirectIo {
+                    path,
+                    folder,
+                    file_system: file_system_of(&full),
+                    source,
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Opens the file of an object that exists, past the page cache.
+    pub(super) fn open_direct_file(&self, object: Object) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(self.access == Access::ReadWrite)
+            .custom_flags(libc::O_DIRECT)
+            .open(self.path.join(file_name(object)))
     }
 
     /// Opens the file of an object that exists.
@@ -256,6 +305,23 @@ fn lock(path: &Path, access: Access) -> Result<Option<File>, OpenStoreError> {
             .map_err(failed("writing the lock file"))?;
     }
     Ok(Some(file))
+}
+
+/// Kind and mount point of the file system that holds a folder, for people to read.
+fn file_system_of(folder: &Path) -> String {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // "ID PARENT DEVICE ROOT MOUNT-POINT OPTIONS.. - KIND SOURCE ..": proc_pid_mountinfo(5). Of two mounts on the
+    // same place the later one is seen.
+    let found = mounts.lines().filter_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        let (mount_point, kind) = (left.split(' ').nth(4)?, right.split(' ').next()?);
+        folder.starts_with(mount_point).then_some((mount_point, kind))
+    });
+    found.max_by_key(|(mount_point, _)| mount_point.len()).map_or_else(
+        || "an unknown file system".to_owned(),
+        |(mount_point, kind)| format!("the {kind} file system at {mount_point}"),
+    )
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {

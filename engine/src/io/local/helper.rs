@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::directory::Directory;
+use super::open_files::OpenFiles;
 use crate::io::{CreateSpace, Object, OpId, ZeroSpace};
 
 /// Zeroes written at once where the file system cannot punch holes.
@@ -26,24 +27,37 @@ pub(super) enum Task {
         bytes: u64,
         space: CreateSpace,
     },
-    /// `file` is closed after the name is gone: freeing the space of a large file takes long.
+    /// `files` are closed after the name is gone: freeing the space of a large file takes long.
     Remove {
         object: Object,
-        file: Option<Arc<File>>,
+        files: Option<Arc<OpenFiles>>,
     },
     /// Zeroes where the quick way is not supported.
     Zero {
-        file: Arc<File>,
+        object: Object,
+        files: Arc<OpenFiles>,
         offset: u64,
         bytes: u64,
         space: ZeroSpace,
     },
 }
 
+impl Task {
+    /// The object whose gate it has entered: zeroes are writes through the cache.
+    fn entered(&self) -> Option<Object> {
+        match self {
+            Self::Zero { object, files, .. } => files.direct.is_some().then_some(*object),
+            Self::Create { .. } | Self::Remove { .. } => None,
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) id: OpId,
+    /// The object whose gate (`write_gates`) the task had entered.
+    pub(super) entered: Option<Object>,
     pub(super) result: io::Result<Option<(Object, File)>>,
 }
 
@@ -64,9 +78,10 @@ impl Helper {
         let thread = std::thread::Builder::new().name("store-helper".to_owned());
         let thread = thread.spawn(move || {
             for (id, task) in queue {
+                let entered = task.entered();
                 let result = run(&directory, task);
                 // Nobody takes results, or is woken by them, when the ring is being dropped.
-                let _ = results.send(Finished { id, result });
+                let _ = results.send(Finished { id, entered, result });
                 let _ = io::Write::write(&mut &wake, &1_u64.to_ne_bytes());
             }
         })?;
@@ -100,13 +115,13 @@ fn run(directory: &Directory, task: Task) -> io::Result<Option<(Object, File)>> 
         Task::Create { object, bytes, space } => {
             directory.create_file(object, bytes, space).map(|file| Some((object, file)))
         }
-        Task::Remove { object, file } => {
+        Task::Remove { object, files } => {
             directory.remove_file(object)?;
-            drop(file);
+            drop(files);
             Ok(None)
         }
-        Task::Zero { file, offset, bytes, space } => {
-            zero(&file, offset, bytes, space).map(|()| None)
+        Task::Zero { files, offset, bytes, space, .. } => {
+            zero(&files.cached, offset, bytes, space).map(|()| None)
         }
     }
 }

@@ -6,20 +6,18 @@
 //! - F2 A short result is continued, an interrupted one repeated: only whole work is reported.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::sync::Arc;
 
-use io_uring::types::{Fd, FsyncFlags};
+use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
+use super::file_work::FileWork;
 use super::helper::Task;
-use super::inline_writes::RING_PIECE_BYTES_MAX;
 use super::ring::Event;
-use crate::io::{Buffer, Completion, IoFailure, OpId, Outcome, ZeroSpace};
+use crate::io::{Buffer, Completion, IoFailure, Object, OpId, Outcome};
 
 /// Parts that one `sendmsg` may carry (the system's `IOV_MAX`).
 const PARTS_MAX: usize = 1024;
@@ -31,22 +29,6 @@ pub(super) enum InFlight {
     Send(Box<Sending>),
     /// A read of the eventfd into this counter.
     Wake(RawFd, Box<u64>),
-}
-
-/// An operation of the engine.
-pub(super) struct FileWork {
-    pub(super) id: OpId,
-    pub(super) file: Arc<File>,
-    pub(super) step: FileStep,
-}
-
-/// What is done to the file; `done` counts bytes.
-pub(super) enum FileStep {
-    Read { offset: u64, buffer: Buffer, done: usize },
-    Write { offset: u64, data: Buffer, done: usize },
-    Sync,
-    Zero { offset: u64, bytes: u64, space: ZeroSpace },
-    Allocate { offset: u64, bytes: u64 },
 }
 
 /// A receive into the bytes `space` of the buffer.
@@ -96,16 +78,17 @@ pub(super) enum Next {
 }
 
 /// True for results that say: try again.
-fn is_transient(result: i32) -> bool {
+pub(super) fn is_transient(result: i32) -> bool {
     result == -libc::EINTR || result == -libc::EAGAIN
 }
 
 /// A byte count for the kernel, which takes 32 bits and continues short results.
-fn count(bytes: usize) -> u32 {
+pub(super) fn count(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(1 << 30)
 }
 
-fn ended(id: OpId, result: Result<Outcome, IoFailure>) -> Next {
+/// The end of an operation.
+pub(super) fn ended(id: OpId, result: Result<Outcome, IoFailure>) -> Next {
     Next::Ended(Event::Completed(Completion { id, result }))
 }
 
@@ -132,6 +115,14 @@ impl InFlight {
         }
     }
 
+    /// The object whose gate its submission has entered.
+    pub(super) fn entered(&self) -> Option<Object> {
+        match self {
+            Self::File(work) => work.way().map(|_| work.object),
+            Self::Receive(_) | Self::Send(_) | Self::Wake(..) => None,
+        }
+    }
+
     /// Takes the kernel's result.
     pub(super) fn advance(self, result: i32) -> Next {
         match self {
@@ -150,84 +141,6 @@ impl InFlight {
 
 fn bytes_or_error(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
-}
-
-impl FileWork {
-    fn submission(&mut self) -> squeue::Entry {
-        let file = Fd(self.file.as_raw_fd());
-        match &mut self.step {
-            FileStep::Read { offset, buffer, done } => {
-                let rest = &mut buffer[*done..];
-                opcode::Read::new(file, rest.as_mut_ptr(), count(rest.len()))
-                    .offset(*offset + *done as u64)
-                    .build()
-            }
-            FileStep::Write { offset, data, done } => {
-                let rest = &data[*done..data.len().min(*done + RING_PIECE_BYTES_MAX)];
-                opcode::Write::new(file, rest.as_ptr(), count(rest.len()))
-                    .offset(*offset + *done as u64)
-                    .build()
-            }
-            FileStep::Sync => opcode::Fsync::new(file).flags(FsyncFlags::DATASYNC).build(),
-            FileStep::Zero { offset, bytes, space } => {
-                let mode = match space {
-                    ZeroSpace::Release => libc::FALLOC_FL_PUNCH_HOLE,
-                    ZeroSpace::Keep => libc::FALLOC_FL_ZERO_RANGE,
-                };
-                opcode::Fallocate::new(file, *bytes)
-                    .offset(*offset)
-                    .mode(mode | libc::FALLOC_FL_KEEP_SIZE)
-                    .build()
-            }
-            FileStep::Allocate { offset, bytes } => {
-                opcode::Fallocate::new(file, *bytes).offset(*offset).build()
-            }
-        }
-    }
-
-    fn advance(self, result: i32) -> Next {
-        let Self { id, file, step } = self;
-        if is_transient(result) {
-            return Next::Again(InFlight::File(Self { id, file, step }));
-        }
-        let Ok(bytes) = usize::try_from(result) else {
-            return match step {
-                FileStep::Zero { offset, bytes, space } if result == -libc::EOPNOTSUPP => {
-                    Next::Help(id, Task::Zero { file, offset, bytes, space })
-                }
-                _ => ended(id, Err(IoFailure::from_errno(-result))),
-            };
-        };
-        match step {
-            FileStep::Read { mut buffer, done, .. } if bytes == 0 => {
-                buffer[done..].fill(0);
-                ended(id, Ok(Outcome::Buffer(buffer)))
-            }
-            FileStep::Read { offset, buffer, done } => {
-                let done = done + bytes;
-                if done == buffer.len() {
-                    return ended(id, Ok(Outcome::Buffer(buffer)));
-                }
-                let step = FileStep::Read { offset, buffer, done };
-                Next::Again(InFlight::File(Self { id, file, step }))
-            }
-            FileStep::Write { offset, data, done } => {
-                let done = done + bytes;
-                if done == data.len() {
-                    return ended(id, Ok(Outcome::Buffer(data)));
-                }
-                if bytes == 0 {
-                    // No file system does this; trying again for ever would be worse.
-                    return ended(id, Err(IoFailure::Io(libc::EIO)));
-                }
-                let step = FileStep::Write { offset, data, done };
-                Next::Again(InFlight::File(Self { id, file, step }))
-            }
-            FileStep::Sync | FileStep::Zero { .. } | FileStep::Allocate { .. } => {
-                ended(id, Ok(Outcome::Done))
-            }
-        }
-    }
 }
 
 impl Sending {
@@ -313,78 +226,5 @@ impl Sending {
             self.next_part += 1;
             self.next_byte = 0;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn work(step: FileStep) -> InFlight {
-        let file = Arc::new(tempfile::tempfile().expect("a temporary file"));
-        InFlight::File(FileWork { id: OpId(1), file, step })
-    }
-
-    /// The work that goes on after a result.
-    fn again(work: InFlight, result: i32) -> InFlight {
-        match work.advance(result) {
-            Next::Again(work) => work,
-            _ => panic!("{result} should not end the work"),
-        }
-    }
-
-    fn result(work: InFlight, result: i32) -> Result<Outcome, IoFailure> {
-        match work.advance(result) {
-            Next::Ended(Event::Completed(completion)) => completion.result,
-            _ => panic!("{result} should end the work"),
-        }
-    }
-
-    #[test]
-    fn a_short_write_is_continued_until_every_byte_is_written() {
-        let data = Buffer::from(&b"abcdef"[..]);
-        let whole = work(FileStep::Write { offset: 100, data, done: 0 });
-
-        let rest = again(whole, 4);
-
-        let InFlight::File(FileWork { step: FileStep::Write { offset: 100, done: 4, .. }, .. }) =
-            &rest
-        else {
-            panic!("four bytes are written");
-        };
-        let rest = again(rest, -libc::EINTR);
-        assert!(matches!(result(rest, 2), Ok(Outcome::Buffer(data)) if *data == *b"abcdef"));
-    }
-
-    #[test]
-    fn a_short_read_is_continued_and_zero_filled_where_the_object_ends() {
-        let buffer = Buffer::from(&b"abcdef"[..]);
-        let whole = work(FileStep::Read { offset: 0, buffer, done: 0 });
-
-        let rest = again(again(whole, 3), -libc::EAGAIN);
-
-        assert!(matches!(result(rest, 0), Ok(Outcome::Buffer(read)) if *read == *b"abc\0\0\0"));
-    }
-
-    #[test]
-    fn a_write_that_makes_no_progress_fails_instead_of_going_round_for_ever() {
-        let data = Buffer::from(&b"abc"[..]);
-        let write = work(FileStep::Write { offset: 0, data, done: 0 });
-
-        assert_eq!(result(write, 0).unwrap_err(), IoFailure::Io(libc::EIO));
-    }
-
-    #[test]
-    fn a_failed_sync_is_told_and_not_repeated() {
-        assert_eq!(result(work(FileStep::Sync), -libc::EIO).unwrap_err(), IoFailure::Io(libc::EIO));
-    }
-
-    #[test]
-    fn zeroing_that_the_file_system_cannot_do_goes_to_the_helper() {
-        let zero = FileStep::Zero { offset: 0, bytes: 10, space: ZeroSpace::Keep };
-
-        let next = work(zero).advance(-libc::EOPNOTSUPP);
-
-        assert!(matches!(next, Next::Help(OpId(1), Task::Zero { offset: 0, bytes: 10, .. })));
     }
 }

@@ -3,16 +3,22 @@
 //! `LocalStorage` is the directory: names, lock, and plain blocking calls for opening a store.
 //! `LocalRing` takes it over and performs operations, and the worker's sockets, on one `io_uring`.
 
+#[cfg(test)]
+mod direct_tests;
 mod directory;
+mod file_work;
 mod helper;
 mod in_flight;
 mod inline_writes;
+mod open_files;
 mod ring;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod write_gates;
 
 pub use directory::{Access, OpenStoreError};
+pub use open_files::{IoMode, UnknownIoMode};
 pub use ring::{Event, LocalRing, RingError, Wait};
 pub use storage::LocalStorage;
 

@@ -21,10 +21,12 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{SeekFrom, seek};
 
 use super::failure;
+use super::file_work::{FileStep, FileWork};
 use super::helper::{Finished, Helper, Task};
-use super::in_flight::{Enough, FileStep, FileWork, InFlight, Next, Receive, Sending};
+use super::in_flight::{Enough, InFlight, Next, Receive, Sending};
 use super::inline_writes::{self, InlineWrites};
 use super::storage::LocalStorage;
+use super::write_gates::WriteGates;
 use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome};
 use crate::units::ByteRange;
 
@@ -108,6 +110,8 @@ pub struct LocalRing {
     #[expect(clippy::vec_box, reason = "the kernel needs them where they are")]
     spare_sends: Vec<Box<Sending>>,
     inline_writes: InlineWrites,
+    /// Of direct mode.
+    gates: WriteGates<FileWork>,
 }
 
 impl std::fmt::Debug for LocalRing {
@@ -123,6 +127,7 @@ impl LocalRing {
     /// `io_uring` is switched off or too old, or a thread or file cannot be had.
     pub fn new(storage: LocalStorage) -> Result<Self, RingError> {
         let ring = set_up()?;
+        storage.drop_cache();
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| RingError::Setup(e.into()))?;
         let wake = eventfd.try_clone().map_err(RingError::Setup)?;
         let helper = Helper::start(Arc::clone(&storage.directory), File::from(wake))
@@ -139,6 +144,7 @@ impl LocalRing {
             results: Vec::new(),
             spare_sends: Vec::new(),
             inline_writes: InlineWrites::default(),
+            gates: WriteGates::default(),
         };
         this.push(InFlight::Wake(this.eventfd.as_raw_fd(), Box::new(0)));
         Ok(this)
@@ -160,38 +166,56 @@ impl LocalRing {
                 return self.helper.run(id, Task::Create { object, bytes, space });
             }
             Action::Remove => {
-                let file = self.storage.forget(object);
-                return self.helper.run(id, Task::Remove { object, file });
+                let files = self.storage.forget(object);
+                return self.helper.run(id, Task::Remove { object, files });
             }
             _ => {}
         }
-        let file = match self.storage.file(object) {
-            Ok(file) => file,
+        let files = match self.storage.files(object) {
+            Ok(files) => files,
             Err(error) => return self.complete(id, Err(failure(&error))),
         };
         let step = match action {
-            Action::Read { offset, buffer } => FileStep::Read { offset, buffer, done: 0 },
+            Action::Read { offset, buffer } => FileStep::read(files, offset, buffer),
             Action::Write { offset, data } => {
                 let began = Instant::now();
-                if self.inline_writes.allowed(data.len(), began) {
-                    let result = inline_writes::write(file, &data, offset);
+                if files.direct.is_none() && self.inline_writes.allowed(data.len(), began) {
+                    let result = inline_writes::write(&files.cached, &data, offset);
                     self.inline_writes.took(began, Instant::now());
                     let result = result.map_err(|error| failure(&error));
                     return self.complete(id, result.map(|()| Outcome::Buffer(data)));
                 }
-                FileStep::Write { offset, data, done: 0 }
+                FileStep::write(files, offset, data)
             }
             Action::Sync => FileStep::Sync,
             Action::Zero { offset, bytes, space } => FileStep::Zero { offset, bytes, space },
             Action::Allocate { offset, bytes } => FileStep::Allocate { offset, bytes },
             Action::Map { offset, bytes } => {
-                let ranges = data_ranges(file, offset, bytes);
+                let ranges = data_ranges(&files.cached, offset, bytes);
                 return self.complete(id, ranges.map(Outcome::Data).map_err(|e| failure(&e)));
             }
             Action::Create { .. } | Action::Remove => unreachable!("given to the helper above"),
         };
-        let file = Arc::clone(file);
-        self.push(InFlight::File(FileWork { id, file, step }));
+        let files = Arc::clone(files);
+        self.begin(FileWork { id, object, files, step, cached_only: false });
+    }
+
+    /// Submits an operation on a file as soon as its gate lets it.
+    fn begin(&mut self, work: FileWork) {
+        let work = match work.way() {
+            None => Some(work),
+            Some(way) => self.gates.enter(work.object, way, work),
+        };
+        if let Some(work) = work {
+            self.push(InFlight::File(work));
+        }
+    }
+
+    /// Submits what a submission that has ended kept waiting.
+    fn leave(&mut self, object: Object) {
+        for work in self.gates.leave(object) {
+            self.push(InFlight::File(work));
+        }
     }
 
     /// Receives what there is, at least one byte and at most what fits, into `buffer`.
@@ -312,27 +336,38 @@ impl LocalRing {
     }
 
     fn advance(&mut self, work: InFlight, result: i32) {
+        let mut entered = work.entered();
         match work.advance(result) {
             Next::Ended(event) => self.ready.push(event),
             Next::Sent(event, send) => {
                 self.ready.push(event);
                 self.spare_sends.push(send);
             }
+            Next::Again(InFlight::File(work)) => self.begin(work),
             Next::Again(work) => self.push(work),
-            Next::Help(id, task) => self.helper.run(id, task),
+            Next::Help(id, task) => {
+                entered = None;
+                self.helper.run(id, task);
+            }
             Next::Woken => {
-                while let Some(Finished { id, result }) = self.helper.finished() {
+                while let Some(Finished { id, entered, result }) = self.helper.finished() {
                     let result = result.map_err(|error| failure(&error)).map(|made| {
                         if let Some((object, file)) = made {
-                            self.storage.insert(object, Arc::new(file));
+                            self.storage.insert(object, file);
                         }
                         Outcome::Done
                     });
                     self.complete(id, result);
+                    if let Some(object) = entered {
+                        self.leave(object);
+                    }
                 }
                 self.ready.push(Event::Woken);
                 self.push(InFlight::Wake(self.eventfd.as_raw_fd(), Box::new(0)));
             }
+        }
+        if let Some(object) = entered {
+            self.leave(object);
         }
     }
 }

@@ -20,14 +20,14 @@ use crate::io::{
 };
 use crate::units::{ByteRange, PoolId, VolumeId};
 
-const HOME: Object = Object::Home(VolumeId(1));
-const MIB: usize = 1 << 20;
+pub(super) const HOME: Object = Object::Home(VolumeId(1));
+pub(super) const MIB: usize = 1 << 20;
 
-fn temporary() -> TempDir {
+pub(super) fn temporary() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 
-fn storage(dir: &TempDir) -> LocalStorage {
+pub(super) fn storage(dir: &TempDir) -> LocalStorage {
     LocalStorage::open(dir.path(), Access::ReadWrite).expect("a new directory is free")
 }
 
@@ -39,7 +39,7 @@ fn ring(dir: &TempDir) -> LocalRing {
 }
 
 /// Waits for `count` events other than `Woken`.
-fn events(ring: &mut LocalRing, count: usize) -> Vec<Event> {
+pub(super) fn events(ring: &mut LocalRing, count: usize) -> Vec<Event> {
     let mut events = Vec::new();
     while events.len() < count {
         ring.enter(Wait::Forever).unwrap();
@@ -50,7 +50,11 @@ fn events(ring: &mut LocalRing, count: usize) -> Vec<Event> {
 }
 
 /// Performs one operation and waits for its end.
-fn perform(ring: &mut LocalRing, object: Object, action: Action) -> Result<Outcome, IoFailure> {
+pub(super) fn perform(
+    ring: &mut LocalRing,
+    object: Object,
+    action: Action,
+) -> Result<Outcome, IoFailure> {
     ring.perform(Op { id: OpId(77), object, action });
     match events(ring, 1).pop() {
         Some(Event::Completed(Completion { id: OpId(77), result })) => result,
@@ -58,7 +62,7 @@ fn perform(ring: &mut LocalRing, object: Object, action: Action) -> Result<Outco
     }
 }
 
-fn read(ring: &mut LocalRing, offset: u64, bytes: usize) -> Vec<u8> {
+pub(super) fn read(ring: &mut LocalRing, offset: u64, bytes: usize) -> Vec<u8> {
     let action = Action::Read { offset, buffer: Buffer::from_vec(vec![0xEE; bytes]) };
     match perform(ring, HOME, action).unwrap() {
         Outcome::Buffer(buffer) => buffer.into_vec(),
@@ -66,7 +70,7 @@ fn read(ring: &mut LocalRing, offset: u64, bytes: usize) -> Vec<u8> {
     }
 }
 
-fn write(ring: &mut LocalRing, offset: u64, data: &[u8]) {
+pub(super) fn write(ring: &mut LocalRing, offset: u64, data: &[u8]) {
     let outcome = perform(ring, HOME, Action::Write { offset, data: data.into() }).unwrap();
     assert!(matches!(outcome, Outcome::Buffer(buffer) if *buffer == *data));
 }
@@ -155,7 +159,7 @@ fn looking_at_a_store_writes_nothing() {
 }
 
 /// Whether the page cache holds the byte at `offset`. Looking may make it do so a little later.
-fn is_cached(file: &File, offset: u64) -> bool {
+pub(super) fn is_cached(file: &File, offset: u64) -> bool {
     let mut byte = [0];
     let result = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
     match result {
@@ -166,7 +170,7 @@ fn is_cached(file: &File, offset: u64) -> bool {
 }
 
 /// Whether the file system of this directory has a cache that can be dropped; one in memory has none.
-fn has_a_cache(dir: &TempDir) -> bool {
+pub(super) fn has_a_cache(dir: &TempDir) -> bool {
     let path = dir.path().join("probe");
     std::fs::write(&path, "x").unwrap();
     let file = File::open(&path).unwrap();

@@ -1,0 +1,294 @@
+//! The engine's operations on files, while they are in the ring.
+//!
+//! A short result is continued, an interrupted one repeated (F2). Which of the object's files a submission is
+//! made on is decided for each anew, by what is left to do (D1).
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use io_uring::types::{Fd, FsyncFlags};
+use io_uring::{opcode, squeue};
+
+use super::helper::Task;
+use super::in_flight::{InFlight, Next, count, ended, is_transient};
+use super::inline_writes::RING_PIECE_BYTES_MAX;
+use super::open_files::OpenFiles;
+use super::write_gates::Way;
+use crate::io::{Buffer, IoFailure, Object, OpId, Outcome, ZeroSpace};
+
+/// An operation of the engine.
+pub(super) struct FileWork {
+    pub(super) id: OpId,
+    pub(super) object: Object,
+    pub(super) files: Arc<OpenFiles>,
+    pub(super) step: FileStep,
+    /// Direct I/O was refused for what is left.
+    pub(super) cached_only: bool,
+}
+
+/// What is done to the file; `done` counts bytes.
+pub(super) enum FileStep {
+    /// Into the buffer; when that is wider than what was asked for, `within` says which part that is.
+    Read {
+        offset: u64,
+        buffer: Buffer,
+        done: usize,
+        within: Option<Within>,
+    },
+    Write {
+        offset: u64,
+        data: Buffer,
+        done: usize,
+    },
+    Sync,
+    Zero {
+        offset: u64,
+        bytes: u64,
+        space: ZeroSpace,
+    },
+    Allocate {
+        offset: u64,
+        bytes: u64,
+    },
+}
+
+/// What was asked for, in a widened read.
+pub(super) struct Within {
+    skip: usize,
+    buffer: Buffer,
+}
+
+impl FileStep {
+    /// A read into `buffer`, widened to whole sectors where direct I/O asks for that.
+    pub(super) fn read(files: &OpenFiles, offset: u64, buffer: Buffer) -> Self {
+        let Some(direct) = &files.direct else {
+            return Self::Read { offset, buffer, done: 0, within: None };
+        };
+        if direct.alignment.fits(offset, &buffer) {
+            return Self::Read { offset, buffer, done: 0, within: None };
+        }
+        let sector = direct.alignment.sector;
+        let start = offset - offset % sector;
+        let end = (offset + buffer.len() as u64).next_multiple_of(sector);
+        let length = |bytes: u64| usize::try_from(bytes).expect("little more than a buffer");
+        let within = Within { skip: length(offset - start), buffer };
+        let wide = Buffer::scratch(length(end - start));
+        Self::Read { offset: start, buffer: wide, done: 0, within: Some(within) }
+    }
+
+    /// A write of `data`, moved to other memory where direct I/O asks for that.
+    pub(super) fn write(files: &OpenFiles, offset: u64, data: Buffer) -> Self {
+        let needs_copy = files.direct.as_ref().is_some_and(|direct| {
+            let alignment = direct.alignment;
+            alignment.fits_place(offset, data.len()) && !alignment.fits(offset, &data)
+        });
+        let data = if needs_copy { data.clone() } else { data };
+        Self::Write { offset, data, done: 0 }
+    }
+}
+
+/// The result of a whole read.
+fn read_buffer(read: Buffer, within: Option<Within>) -> Outcome {
+    Outcome::Buffer(match within {
+        None => read,
+        Some(Within { skip, mut buffer }) => {
+            let bytes = buffer.len();
+            buffer.copy_from_slice(&read[skip..skip + bytes]);
+            buffer
+        }
+    })
+}
+
+impl FileWork {
+    /// Whether what is left goes past the page cache (D1).
+    fn is_direct(&self) -> bool {
+        let Some(direct) = self.files.direct.as_ref().filter(|_| !self.cached_only) else {
+            return false;
+        };
+        match &self.step {
+            FileStep::Read { offset, buffer: memory, done, .. }
+            | FileStep::Write { offset, data: memory, done } => {
+                direct.alignment.fits(*offset + *done as u64, &memory[*done..])
+            }
+            FileStep::Sync | FileStep::Zero { .. } | FileStep::Allocate { .. } => false,
+        }
+    }
+
+    /// How what is left changes the file, where that has to be kept apart (D2).
+    pub(super) fn way(&self) -> Option<Way> {
+        self.files.direct.as_ref()?;
+        match self.step {
+            FileStep::Write { .. } if self.is_direct() => Some(Way::Direct),
+            FileStep::Write { .. } | FileStep::Zero { .. } => Some(Way::Cached),
+            FileStep::Read { .. } | FileStep::Sync | FileStep::Allocate { .. } => None,
+        }
+    }
+
+    pub(super) fn submission(&mut self) -> squeue::Entry {
+        let is_direct = self.is_direct();
+        let file = match &self.files.direct {
+            Some(direct) if is_direct => Fd(direct.file.as_raw_fd()),
+            _ => Fd(self.files.cached.as_raw_fd()),
+        };
+        match &mut self.step {
+            FileStep::Read { offset, buffer, done, .. } => {
+                let rest = &mut buffer[*done..];
+                opcode::Read::new(file, rest.as_mut_ptr(), count(rest.len()))
+                    .offset(*offset + *done as u64)
+                    .build()
+            }
+            FileStep::Write { offset, data, done } => {
+                let piece = if is_direct { usize::MAX } else { RING_PIECE_BYTES_MAX };
+                let rest = &data[*done..data.len().min(done.saturating_add(piece))];
+                opcode::Write::new(file, rest.as_ptr(), count(rest.len()))
+                    .offset(*offset + *done as u64)
+                    .build()
+            }
+            FileStep::Sync => opcode::Fsync::new(file).flags(FsyncFlags::DATASYNC).build(),
+            FileStep::Zero { offset, bytes, space } => {
+                let mode = match space {
+                    ZeroSpace::Release => libc::FALLOC_FL_PUNCH_HOLE,
+                    ZeroSpace::Keep => libc::FALLOC_FL_ZERO_RANGE,
+                };
+                opcode::Fallocate::new(file, *bytes)
+                    .offset(*offset)
+                    .mode(mode | libc::FALLOC_FL_KEEP_SIZE)
+                    .build()
+            }
+            FileStep::Allocate { offset, bytes } => {
+                opcode::Fallocate::new(file, *bytes).offset(*offset).build()
+            }
+        }
+    }
+
+    pub(super) fn advance(mut self, result: i32) -> Next {
+        if is_transient(result) {
+            return Next::Again(InFlight::File(self));
+        }
+        if result == -libc::EINVAL && self.is_direct() {
+            // The file system asks for more alignment than it has told; its cache takes everything.
+            self.cached_only = true;
+            return Next::Again(InFlight::File(self));
+        }
+        let Ok(bytes) = usize::try_from(result) else {
+            return self.failed(result);
+        };
+        let Self { id, object, files, step, cached_only } = self;
+        let step = match step {
+            FileStep::Read { mut buffer, done, within, .. } if bytes == 0 => {
+                buffer[done..].fill(0);
+                return ended(id, Ok(read_buffer(buffer, within)));
+            }
+            FileStep::Read { offset, buffer, done, within } => {
+                let done = done + bytes;
+                if done == buffer.len() {
+                    return ended(id, Ok(read_buffer(buffer, within)));
+                }
+                FileStep::Read { offset, buffer, done, within }
+            }
+            FileStep::Write { offset, data, done } => {
+                let done = done + bytes;
+                if done == data.len() {
+                    return ended(id, Ok(Outcome::Buffer(data)));
+                }
+                if bytes == 0 {
+                    // No file system does this; trying again for ever would be worse.
+                    return ended(id, Err(IoFailure::Io(libc::EIO)));
+                }
+                FileStep::Write { offset, data, done }
+            }
+            FileStep::Sync | FileStep::Zero { .. } | FileStep::Allocate { .. } => {
+                return ended(id, Ok(Outcome::Done));
+            }
+        };
+        Next::Again(InFlight::File(Self { id, object, files, step, cached_only }))
+    }
+
+    fn failed(self, result: i32) -> Next {
+        let Self { id, object, files, step, .. } = self;
+        match step {
+            FileStep::Zero { offset, bytes, space } if result == -libc::EOPNOTSUPP => {
+                Next::Help(id, Task::Zero { object, files, offset, bytes, space })
+            }
+            _ => ended(id, Err(IoFailure::from_errno(-result))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ring::Event;
+    use super::*;
+    use crate::io::Completion;
+    use crate::units::VolumeId;
+
+    fn work(step: FileStep) -> InFlight {
+        let cached = tempfile::tempfile().expect("a temporary file");
+        let files = Arc::new(OpenFiles { cached, direct: None });
+        let object = Object::Home(VolumeId(1));
+        InFlight::File(FileWork { id: OpId(1), object, files, step, cached_only: false })
+    }
+
+    /// The work that goes on after a result.
+    fn again(work: InFlight, result: i32) -> InFlight {
+        match work.advance(result) {
+            Next::Again(work) => work,
+            _ => panic!("{result} should not end the work"),
+        }
+    }
+
+    fn result(work: InFlight, result: i32) -> Result<Outcome, IoFailure> {
+        match work.advance(result) {
+            Next::Ended(Event::Completed(Completion { result, .. })) => result,
+            _ => panic!("{result} should end the work"),
+        }
+    }
+
+    #[test]
+    fn a_short_write_is_continued_until_every_byte_is_written() {
+        let data = Buffer::from(&b"abcdef"[..]);
+        let whole = work(FileStep::Write { offset: 100, data, done: 0 });
+
+        let rest = again(whole, 4);
+
+        let InFlight::File(FileWork { step: FileStep::Write { offset: 100, done: 4, .. }, .. }) =
+            &rest
+        else {
+            panic!("four bytes are written");
+        };
+        let rest = again(rest, -libc::EINTR);
+        assert!(matches!(result(rest, 2), Ok(Outcome::Buffer(data)) if *data == *b"abcdef"));
+    }
+
+    #[test]
+    fn a_short_read_is_continued_and_zero_filled_where_the_object_ends() {
+        let buffer = Buffer::from(&b"abcdef"[..]);
+        let whole = work(FileStep::Read { offset: 0, buffer, done: 0, within: None });
+
+        let rest = again(again(whole, 3), -libc::EAGAIN);
+
+        assert!(matches!(result(rest, 0), Ok(Outcome::Buffer(read)) if *read == *b"abc\0\0\0"));
+    }
+
+    #[test]
+    fn a_write_that_makes_no_progress_fails_instead_of_going_round_for_ever() {
+        let data = Buffer::from(&b"abc"[..]);
+        let write = work(FileStep::Write { offset: 0, data, done: 0 });
+
+        assert_eq!(result(write, 0).unwrap_err(), IoFailure::Io(libc::EIO));
+    }
+
+    #[test]
+    fn a_failed_sync_is_told_and_not_repeated() {
+        assert_eq!(result(work(FileStep::Sync), -libc::EIO).unwrap_err(), IoFailure::Io(libc::EIO));
+    }
+
+    #[test]
+    fn zeroing_that_the_file_system_cannot_do_goes_to_the_helper() {
+        let zero = FileStep::Zero { offset: 0, bytes: 10, space: ZeroSpace::Keep };
+
+        let next = work(zero).advance(-libc::EOPNOTSUPP);
+
+        assert!(matches!(next, Next::Help(OpId(1), Task::Zero { offset: 0, bytes: 10, .. })));
+    }
+}
