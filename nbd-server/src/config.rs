@@ -375,6 +375,7 @@ mod tests {
         assert_eq!(config.control_mode, 0o600);
         assert_eq!(config.metrics, Some("127.0.0.1:9810".parse().expect("an address")));
         assert_eq!(config.journal_bytes, 1 << 30);
+        assert_eq!(config.io, IoMode::Buffered);
     }
 
     #[test]
@@ -390,6 +391,7 @@ mod tests {
             control-mode = "0660"
             metrics = "none"
             journal-size = "512M"
+            io = "direct"
             max-connections = 7
             log-level = "debug"
             log-target = "file:/l"
@@ -402,6 +404,7 @@ mod tests {
         assert_eq!((config.control, config.control_mode), ("/c".into(), 0o660));
         assert_eq!(config.metrics, None);
         assert_eq!(config.journal_bytes, 2 << 30);
+        assert_eq!(config.io, IoMode::Direct);
         assert_eq!(config.connections_max, 7);
         assert_eq!(config.log_target, LogTarget::File("/l".into()));
     }
@@ -420,6 +423,7 @@ mod tests {
         for (line, named) in [
             ("journal-size = \"0\"", "no size"),
             ("unix-mode = \"0999\"", "octal"),
+            ("io = \"cached\"", "buffered and direct"),
             ("listen = [\"localhost\"]", "ADDR:PORT"),
             ("max-connections = 0", "nonzero"),
             ("log-level = \"loud\"", "loud"),

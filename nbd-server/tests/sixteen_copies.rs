@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 use std::io::{Seek, SeekFrom, Write};
 
 use flashtrack_engine::admin::Command;
+use rustix::fs::{Mode, OFlags};
+use tempfile::TempDir;
 
 use crate::process::{Client, Server};
 use crate::random::Random;
@@ -69,7 +71,23 @@ fn assert_exact(server: &Server, taken: &[Taken], when: &str) {
 #[test]
 fn sixteen_copies_are_exact_staged_drained_killed_and_while_others_are_withdrawn() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let server = Server::start(folder.path());
+    run_in(&folder, "buffered");
+}
+
+#[test]
+fn they_are_with_direct_io_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::DIRECT;
+    match rustix::fs::open(folder.path(), flags, Mode::RUSR) {
+        Ok(_) => run_in(&folder, "direct"),
+        Err(error) => {
+            println!("skipped: no direct I/O in {}: {error}", folder.path().display());
+        }
+    }
+}
+
+fn run_in(folder: &TempDir, io: &str) {
+    let server = Server::start_with(folder.path(), &["--journal-size", "64M", "--io", io]);
     let bytes = VOLUME_BYTES as u64;
     server.command(&commands::pool("pool", bytes * COPIES as u64));
     server.command(&commands::full("source", bytes));

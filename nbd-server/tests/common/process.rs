@@ -26,6 +26,8 @@ pub(crate) const STORE: &str = "store";
 pub(crate) struct Server {
     child: Mutex<Child>,
     folder: PathBuf,
+    /// Given again when it is started again.
+    options: Vec<String>,
 }
 
 fn flashtrackd(folder: &Path) -> Program {
@@ -67,7 +69,8 @@ impl Server {
             .map_while(Result::ok)
             .take_while(|line| line != "ready")
             .collect();
-        let server = Self { child: Mutex::new(child), folder: folder.to_owned() };
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let server = Self { child: Mutex::new(child), folder: folder.to_owned(), options };
         let running = server.child.lock().expect("a lock of this thread").try_wait();
         if !matches!(running, Ok(None)) || said.is_empty() {
             let log = std::fs::read_to_string(&log).unwrap_or_default();
@@ -95,14 +98,19 @@ impl Server {
     /// The server that is started after this one, which was killed, has gone.
     pub(crate) fn killed(self) -> Self {
         self.wait();
-        Self::start(&self.folder)
+        Self::start_again(&self.folder, &self.options)
     }
 
     /// The server that is started after this one has drained on SIGTERM and exited with 0.
     pub(crate) fn stopped(self) -> Self {
-        let folder = self.folder.clone();
+        let (folder, options) = (self.folder.clone(), self.options.clone());
         self.end();
-        Self::start(&folder)
+        Self::start_again(&folder, &options)
+    }
+
+    fn start_again(folder: &Path, options: &[String]) -> Self {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        Self::start_with(folder, &options)
     }
 
     /// SIGTERM, and none is started in its place: it drains and exits with 0.
