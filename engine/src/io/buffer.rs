@@ -192,12 +192,14 @@ mod tests {
             let data: Vec<u8> = (0..bytes).map(|at| at.to_le_bytes()[0]).collect();
             for buffer in [Buffer::from(&data[..]), Buffer::from(&data[..]).clone()] {
                 assert!(*buffer == *data, "{bytes}");
-                assert!(bytes < ALIGNED_BYTES_MIN || buffer.as_ptr().addr() % ALIGNMENT == 0);
+                assert!(
+                    bytes < ALIGNED_BYTES_MIN || buffer.as_ptr().addr().is_multiple_of(ALIGNMENT)
+                );
             }
             // After the memory above was given back.
             let zeroes = Buffer::zeroed(bytes);
             assert!(zeroes.len() == bytes && zeroes.iter().all(|byte| *byte == 0), "{bytes}");
-            assert!(bytes < ALIGNED_BYTES_MIN || zeroes.as_ptr().addr() % ALIGNMENT == 0);
+            assert!(bytes < ALIGNED_BYTES_MIN || zeroes.as_ptr().addr().is_multiple_of(ALIGNMENT));
             assert!(Buffer::from(&data[..]).into_vec() == data);
         }
     }

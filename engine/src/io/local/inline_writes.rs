@@ -4,7 +4,8 @@
 //! punt every such write to a helper thread: measured on two cores, 70,000 to 140,000 4 KiB writes/s,
 //! against 150,000 to 215,000 made in place. A plain call however sleeps when the system throttles
 //! writers, and everything else of the loop with it. So short writes are made in place until one of
-//! them was slow; then all go to the ring for a while.
+//! them was slow; then all go to the ring for a while. In direct mode a plain call would wait for the
+//! device: there the ring takes all.
 
 use std::fs::File;
 use std::io;

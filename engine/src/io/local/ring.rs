@@ -177,9 +177,12 @@ impl LocalRing {
         };
         let step = match action {
             Action::Read { offset, buffer } => FileStep::read(files, offset, buffer),
+            Action::Write { offset, data } if files.direct.is_some() => {
+                FileStep::write(files, offset, data)
+            }
             Action::Write { offset, data } => {
                 let began = Instant::now();
-                if files.direct.is_none() && self.inline_writes.allowed(data.len(), began) {
+                if self.inline_writes.allowed(data.len(), began) {
                     let result = inline_writes::write(&files.cached, &data, offset);
                     self.inline_writes.took(began, Instant::now());
                     let result = result.map_err(|error| failure(&error));
