@@ -183,10 +183,10 @@ fn life_of_an_incremental_copy() -> Vec<Line> {
         renew(SOURCE, FULL, CopyMode::Copy, establish),
         Quiet,
         // Until the copy is complete.
-        Turns(80),
+        Turns(200),
         // The first write of a track is staged, the second may go straight home.
         write(SOURCE, 0, BLOCK),
-        Turns(2),
+        Turns(1),
         write(SOURCE, 3 * BLOCK, BLOCK),
         Turns(4),
         flush(SOURCE),
