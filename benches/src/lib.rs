@@ -4,11 +4,13 @@
 //! quoted, and only ratios within one run mean something. See `README.md` for how to run and read them.
 //!
 //! Reading order: `report` (what a run gives), `rounds` (how sides take turns), `fio` (one run of the client), `servers`
-//! (what it runs against), then the runs themselves: `peers`, `copies`, `establish`, `recovery`.
+//! (what it runs against), then the runs themselves: `peers`,
+//! `direct`, `copies`, `establish`, `recovery`.
 
 pub mod bare_loop;
 pub mod control;
 pub mod copies;
+pub mod direct;
 pub mod error;
 pub mod establish;
 pub mod fio;

@@ -1,4 +1,4 @@
-//! `cargo xtask bench peers`, `copies`, `establish`, `recovery`: side-by-side runs. See `benches/README.md`.
+//! `cargo xtask bench peers`, `direct`, `copies`, `establish`, `recovery`: side-by-side runs. See `benches/README.md`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use flashtrack_benches::error::Outcome;
 use flashtrack_benches::options::Options;
 use flashtrack_benches::report::Report;
-use flashtrack_benches::{bare_loop, copies, establish, peers, recovery};
+use flashtrack_benches::{bare_loop, copies, direct, establish, peers, recovery};
 
 /// Measures Flashtrack side by side with its peers and with itself without copies.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ struct Arguments {
 enum Run {
     /// Plain NBD I/O beside every peer and the bare loop
     Peers(Options),
+    /// Direct mode beside fio on a raw file with `O_DIRECT`
+    Direct(Options),
     /// What copies cost: first writes, reads of a target, FLUSH, background copies
     Copies(Options),
     /// Establishing 15 TiB and 64 volumes under full write load
@@ -59,6 +61,7 @@ fn run(run: Run) -> Outcome {
     };
     match run {
         Run::Peers(options) => measured(&options, peers::run(&options)),
+        Run::Direct(options) => measured(&options, direct::run(&options)),
         Run::Copies(options) => measured(&options, copies::run(&options)),
         Run::Establish { options, settings } => {
             measured(&options, establish::run(&options, &settings))

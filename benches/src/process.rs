@@ -21,7 +21,8 @@ pub fn checked(command: &Command, output: Output) -> Outcome<Vec<u8>> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let told = [output.stderr, output.stdout].concat();
+    // fio prints whole tables besides its reason.
+    let told = if output.stderr.is_empty() { output.stdout } else { output.stderr };
     Err(BenchError::Failed {
         command: shown(command),
         status: output.status.to_string(),

@@ -75,6 +75,6 @@ impl Drop for Process {
 }
 
 /// A sparse file of `bytes` bytes.
-fn sparse_file(path: &Path, bytes: u64) -> Outcome {
+pub(crate) fn sparse_file(path: &Path, bytes: u64) -> Outcome {
     File::create(path).and_then(|file| file.set_len(bytes)).map_err(BenchError::file(path))
 }

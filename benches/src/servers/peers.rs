@@ -101,9 +101,10 @@ impl Starter<'_> {
         let short = "nbd-server";
         let configuration = self.folders.files.join("nbd-server.conf");
         let pid = self.folders.files.join("nbd-server.pid");
-        // It listens on TCP as well, at any free port.
+        // It listens on TCP as well, and takes no 0 for any free port.
+        let port = free_port().map_err(BenchError::file(Path::new("127.0.0.1:0")))?;
         let text = format!(
-            "[generic]\nunixsock = {}\nlistenaddr = 127.0.0.1\nport = 0\n\
+            "[generic]\nunixsock = {}\nlistenaddr = 127.0.0.1\nport = {port}\n\
              [disk]\nexportname = {}\nflush = true\n",
             self.socket(short).display(),
             self.file(short)?.display()
@@ -141,4 +142,8 @@ impl Starter<'_> {
         fio::fill(&peer.target, self.bytes)?;
         Ok(peer)
     }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    std::net::TcpListener::bind("127.0.0.1:0")?.local_addr().map(|address| address.port())
 }

@@ -20,6 +20,8 @@ use crate::baseline::{ALLOCATIONS, Figures, REQUESTS};
 pub(crate) const BLOCK: u64 = 4 << 10;
 /// A turn of the loop takes so long.
 const TURN_US: u64 = 10;
+/// Longer than anything waits in order to be done with something else.
+const REST_US: u64 = 100_000;
 /// More turns than anything here needs.
 const TURNS_MAX: u32 = 1_000_000;
 
@@ -109,6 +111,13 @@ impl Driver {
             }
         }
         panic!("a command is not answered");
+    }
+
+    /// Lets so much time pass that nothing is left to be done.
+    pub(crate) fn rest(&mut self) {
+        for _ in 0..REST_US / TURN_US {
+            self.turn();
+        }
     }
 
     /// Lets time pass until a volume has no copies.

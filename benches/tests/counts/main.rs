@@ -26,8 +26,3 @@ fn every_request_costs_what_the_baseline_says() {
         found.join("\n  ")
     );
 }
-
-#[test]
-fn counts_do_not_differ_from_run_to_run() {
-    assert_eq!(workloads::all(), workloads::all());
-}

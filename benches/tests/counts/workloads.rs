@@ -146,6 +146,7 @@ fn establish(counts: &mut Baseline) {
     bed.make_thin(2);
     bed.driver.establish(SOURCE, "thin0", CopyMode::Nocopy);
     bed.driver.withdraw("thin0");
+    bed.driver.rest();
     let mark = bed.driver.mark();
     bed.driver.establish(SOURCE, "thin1", CopyMode::Nocopy);
     counts.insert("establish of a thin target".to_owned(), bed.driver.since(&mark, 1));
