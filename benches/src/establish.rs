@@ -22,8 +22,10 @@ const SMALL_BYTES: u64 = 64 << 20;
 const POOL_BYTES: u64 = 8 << 30;
 /// Copies of one command.
 const MANY: usize = 64;
-/// Milliseconds that an establish, its withdrawal and the pause after it take at least.
-const INTERVAL_MILLISECONDS: u64 = 40;
+/// An establish, its withdrawals and the pause after them take at least so long, and so much more for each of its pairs,
+/// which are withdrawn one by one.
+const INTERVAL: Duration = Duration::from_millis(40);
+const INTERVAL_PER_PAIR: Duration = Duration::from_millis(2);
 /// fio has begun to write after so long.
 const LEAD: Duration = Duration::from_millis(500);
 
@@ -89,6 +91,15 @@ pub fn run(options: &Options, settings: &Settings) -> Outcome<Report> {
     Ok(report)
 }
 
+/// What happens during a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    /// The host writes.
+    Alone,
+    /// And copies are established.
+    WithCopies,
+}
+
 struct Bed<'a> {
     options: &'a Options,
     settings: &'a Settings,
@@ -106,7 +117,7 @@ impl Bed<'_> {
         report: &mut Report,
     ) -> Outcome<usize> {
         let mut rounds = alternate(self.options.rounds, 2, |side| {
-            self.round(if side == 0 { None } else { Some(pairs) })
+            self.round(pairs, if side == 0 { Load::Alone } else { Load::WithCopies })
         })?;
         let with = rounds.pop().unwrap_or_default();
         let without = rounds.pop().unwrap_or_default();
@@ -146,9 +157,9 @@ impl Bed<'_> {
         Ok(late)
     }
 
-    /// The host writes as fast as it can; meanwhile the pairs, if any, are established again and again.
-    fn round(&self, pairs: Option<&[(String, String)]>) -> Outcome<Round> {
-        let interval = Duration::from_millis(INTERVAL_MILLISECONDS);
+    /// The host writes as fast as it can; meanwhile the pairs are established again and again, or not.
+    fn round(&self, pairs: &[(String, String)], what: Load) -> Outcome<Round> {
+        let interval = INTERVAL + INTERVAL_PER_PAIR * u32::try_from(pairs.len()).unwrap_or(1);
         let time = interval * self.settings.times + 2 * LEAD;
         let load = Workload {
             name: "load",
@@ -161,7 +172,7 @@ impl Bed<'_> {
         };
         let mut host = fio::start(&load, &self.server.target(PLAIN), self.bytes)?;
         let (mut answers, mut syncs) = (Vec::new(), Vec::new());
-        if let Some(pairs) = pairs {
+        if what == Load::WithCopies {
             std::thread::sleep(LEAD);
             let mut scratch = File::create(self.scratch).map_err(BenchError::file(self.scratch))?;
             for _ in 0..self.settings.times {

@@ -9,9 +9,12 @@ use crate::report::{Goal, Report};
 use crate::statistics::spread;
 
 const WIDTH: u32 = 1000;
-const LINE_HEIGHT: u32 = 26;
+/// Of a line with a label of its own.
+const TALL: u32 = 26;
+/// Of one of several lines that share a label.
+const LOW: u32 = 12;
 const FRAME_HEIGHT: u32 = 110;
-const LABEL_WIDTH: u32 = 420;
+const LABEL_WIDTH: u32 = 440;
 const FONT: &str = "sans-serif";
 
 /// A median with its spread, on a line of the plot.
@@ -28,7 +31,9 @@ struct Mark {
 /// What a plot shows.
 struct Plot {
     caption: String,
+    /// Labels, from the top.
     lines: Vec<String>,
+    line_height: u32,
     /// Names of the colours; none when there is one.
     legend: Vec<String>,
     marks: Vec<Mark>,
@@ -42,12 +47,13 @@ pub fn medians(report: &Report) -> Outcome<String> {
     let mut plot = Plot {
         caption: format!("{}: each side as a multiple of the first", report.title),
         lines: Vec::new(),
+        line_height: LOW,
         legend: Vec::new(),
         marks: Vec::new(),
     };
     for row in &report.rows {
         let first = row.sides.first().map_or(f64::NAN, crate::report::Side::median);
-        for side in &row.sides {
+        for (index, side) in row.sides.iter().enumerate() {
             if !plot.legend.contains(&side.name) {
                 plot.legend.push(side.name.clone());
             }
@@ -62,8 +68,10 @@ pub fn medians(report: &Report) -> Outcome<String> {
                 goal: None,
             };
             plot.marks.push(mark);
+            let label = if index == row.sides.len() / 2 { row.workload.as_str() } else { "" };
+            plot.lines.push(label.to_owned());
         }
-        plot.lines.push(row.workload.clone());
+        plot.lines.push(String::new());
     }
     draw(&plot)
 }
@@ -76,6 +84,7 @@ pub fn ratios(report: &Report) -> Outcome<String> {
     let mut plot = Plot {
         caption: format!("{}: ratios (|: to reach)", report.title),
         lines: Vec::new(),
+        line_height: TALL,
         legend: Vec::new(),
         marks: Vec::new(),
     };
@@ -101,9 +110,9 @@ pub fn ratios(report: &Report) -> Outcome<String> {
 }
 
 fn draw(plot: &Plot) -> Outcome<String> {
-    let count = u32::try_from(plot.lines.len().max(1)).unwrap_or(1);
-    let legend = u32::try_from(plot.legend.len()).unwrap_or(0);
-    let height = FRAME_HEIGHT + LINE_HEIGHT * count.max(legend);
+    let height = |lines: &[String], each: u32| each * u32::try_from(lines.len()).unwrap_or(1);
+    let lines = height(&plot.lines, plot.line_height).max(height(&plot.legend, TALL));
+    let height = FRAME_HEIGHT + lines.max(2 * TALL);
     let mut text = String::new();
     let area = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
     draw_on(&area, plot).map_err(|error| BenchError::Unexpected(format!("plot: {error}")))?;
@@ -119,28 +128,34 @@ fn draw_on(
 ) -> Result<(), Failure> {
     area.fill(&WHITE)?;
     let values = plot.marks.iter().flat_map(|mark| [mark.high, mark.goal.unwrap_or(0.0)]);
-    let most = values.filter(|value| value.is_finite()).fold(1.0, f64::max) * 1.05;
-    let count = plot.lines.len();
+    let most = values.filter(|value| value.is_finite()).fold(1.0, f64::max);
+    // The legend stands on the right.
+    let most = most * if plot.legend.is_empty() { 1.05 } else { 1.4 };
+    // A single line would make no axis.
+    let count = plot.lines.len().max(2);
     let mut chart = ChartBuilder::on(area)
         .caption(&plot.caption, (FONT, 18))
         .margin(10)
         .x_label_area_size(30)
         .y_label_area_size(LABEL_WIDTH)
-        .build_cartesian_2d(0.0..most, (0..count).into_segmented())?;
+        .build_cartesian_2d(0.0..most, (0..count - 1).into_segmented())?;
     // The first line stands on top.
     let place = |line: usize| SegmentValue::CenterOf(count - 1 - line);
     let label = |value: &SegmentValue<usize>| match value {
-        SegmentValue::CenterOf(at) if *at < count => plot.lines[count - 1 - at].clone(),
+        SegmentValue::CenterOf(at) if *at < count => {
+            plot.lines.get(count - 1 - at).cloned().unwrap_or_default()
+        }
         _ => String::new(),
     };
     chart
         .configure_mesh()
         .disable_y_mesh()
         .y_labels(count + 1)
+        .set_tick_mark_size(LabelAreaPosition::Left, 3)
         .y_label_formatter(&label)
         .label_style((FONT, 13))
         .draw()?;
-    let one = [(1.0, SegmentValue::Exact(0)), (1.0, SegmentValue::Exact(count))];
+    let one = [(1.0, SegmentValue::Exact(0)), (1.0, SegmentValue::Last)];
     chart.draw_series(std::iter::once(PathElement::new(one, BLACK.mix(0.4))))?;
     for (colour, name) in plot.legend.iter().enumerate() {
         let style = Palette99::pick(colour).filled();
@@ -158,8 +173,8 @@ fn draw_on(
         let dot = Circle::new((mark.median, at.clone()), 4, style.filled());
         chart.draw_series(std::iter::once(dot))?;
         if let Some(goal) = mark.goal {
-            let tick = Text::new("|", (goal, at), (FONT, 16).into_font().color(&RED));
-            chart.draw_series(std::iter::once(tick))?;
+            let bar = PathElement::new([(0, -9), (0, 9)], RED.stroke_width(2));
+            chart.draw_series(std::iter::once(EmptyElement::at((goal, at)) + bar))?;
         }
     }
     if !plot.legend.is_empty() {

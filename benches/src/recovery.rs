@@ -6,9 +6,11 @@ use crate::error::Outcome;
 use crate::fio::{self, Amount, Flush, Workload};
 use crate::options::Options;
 use crate::report::{Comparison, Goal, Report, Row, Side, Unit};
-use crate::servers::flashtrack::{Flashtrack, PLAIN};
+use crate::servers::flashtrack::{Flashtrack, Mode, PLAIN};
 
 const MEBIBYTES: u64 = 2048;
+/// Thin targets beside the full one: a track has sixteen relationships at most.
+const THIN: usize = 15;
 /// A journal is taken for full when so much of it is in use: then the server makes hosts wait.
 const FULL: f64 = 0.95;
 /// The host writes for so long at most.
@@ -59,11 +61,14 @@ pub fn run(options: &Options) -> Outcome<Report> {
     Ok(report)
 }
 
-/// First writes under sixteen copies until the journal is full; gives how much of it is in use in the end.
+/// First writes under sixteen copies, one of them full and so the slowest there is to destage, until the journal is full;
+/// gives how much of it is in use in the end.
 fn fill_journal(options: &Options, server: &Flashtrack) -> Outcome<f64> {
     let bytes = options.bytes(MEBIBYTES);
-    server.create_thin(16, bytes, 16 * bytes)?;
-    server.establish_thin(16)?;
+    server.create_thin(THIN, bytes, 2 * bytes)?;
+    server.establish_thin(THIN)?;
+    server.create_volume("full", bytes)?;
+    server.establish(&[(PLAIN.to_owned(), "full".to_owned())], Mode::Nocopy)?;
     let workload = Workload {
         name: "first writes",
         pattern: "randwrite",

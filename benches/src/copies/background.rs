@@ -18,7 +18,7 @@ pub(super) fn run(bed: &Bed<'_>, report: &mut Report) -> Outcome {
     if bed.options.wants(idle) {
         report.add(beside_cp(bed, idle)?);
     }
-    let busy = "p99 of a host at depth 8, 4 KiB random reads and writes";
+    let busy = "host's p99, depth 8, 4 KiB random, half reads";
     if bed.options.wants(busy) {
         let (row, note) = beside_a_host(bed, busy)?;
         report.add(row);

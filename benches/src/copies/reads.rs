@@ -12,7 +12,7 @@ use crate::servers::flashtrack::PLAIN;
 
 /// Measures them.
 pub(super) fn run(bed: &Bed<'_>, report: &mut Report) -> Outcome {
-    let name = "4 KiB random read, depth 32";
+    let name = "4 KiB random read, depth 32, thin target";
     if !bed.options.wants(name) {
         return Ok(());
     }
@@ -36,7 +36,7 @@ pub(super) fn run(bed: &Bed<'_>, report: &mut Report) -> Outcome {
         fio::run(&read, &targets[side], bed.bytes)
     })?;
     server.withdraw(PLAIN)?;
-    let named = ["source", "its thin NOCOPY target"].into_iter().zip(results);
+    let named = ["source", "thin target"].into_iter().zip(results);
     let sides = named.map(|(name, runs)| Side::of_runs(name, runs, |run| run.per_second)).collect();
     let goal = Some(Goal::AtLeastTimes(0.85));
     report.add(Row {
