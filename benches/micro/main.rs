@@ -2,6 +2,10 @@
 //!
 //! Few on purpose. They say whether a change to one of these places helps; whether it matters, the side-by-side runs say.
 
+#[path = "../common/commands.rs"]
+mod commands;
+#[path = "../common/connection.rs"]
+mod connection;
 mod destage;
 mod lookup;
 mod session;

@@ -1,16 +1,15 @@
 //! A store whose operations cost nothing: each completes at once, and what is read is whatever the buffer holds. So only the
 //! engine is measured.
 
-use flashtrack_engine::admin::{
-    Answer, Command, CommandId, CopyMode, EstablishSpec, PairSpec, VolumeSpec,
-};
-use flashtrack_engine::geometry::VolumeType;
+use flashtrack_engine::admin::{Answer, Command, CommandId, CopyMode};
 use flashtrack_engine::io::{Action, Completion, Op, Outcome};
 use flashtrack_engine::request::{Reply, Request, RequestAction, RequestId};
 use flashtrack_engine::sim::disk::{Pace, SimDisk};
 use flashtrack_engine::sim::prng::Prng;
 use flashtrack_engine::units::{ByteRange, Moment, VolumeId};
 use flashtrack_engine::{Engine, OpenOptions};
+
+use crate::commands;
 
 /// An engine without a disk.
 pub(crate) struct Store {
@@ -36,29 +35,13 @@ impl Store {
 
     /// Makes a volume, in a pool if one is named.
     pub(crate) fn volume(&mut self, name: &str, bytes: u64, thin: Option<&str>) -> VolumeId {
-        self.command(Command::VolumeCreate(VolumeSpec {
-            name: name.to_owned(),
-            size_bytes: Some(bytes),
-            cylinders: None,
-            volume_type: VolumeType::Fb,
-            device: None,
-            thin: thin.map(str::to_owned),
-        }));
+        self.command(commands::create(name, bytes, thin));
         self.engine.volume(name).expect("just made").id
     }
 
     /// Copies a whole volume onto a thin one.
     pub(crate) fn establish(&mut self, source: &str, target: &str) {
-        self.command(Command::CopyEstablish(EstablishSpec {
-            pairs: vec![PairSpec {
-                source: source.to_owned(),
-                target: target.to_owned(),
-                extents: Vec::new(),
-            }],
-            mode: CopyMode::Nocopy,
-            space_efficient: true,
-            ..EstablishSpec::default()
-        }));
+        self.command(commands::establish(source, target, CopyMode::Nocopy));
     }
 
     /// Carries a command out.

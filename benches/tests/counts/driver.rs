@@ -3,10 +3,7 @@
 
 use std::collections::VecDeque;
 
-use flashtrack_engine::admin::{
-    Answer, Command, CommandId, CopyMode, CopySelector, EstablishSpec, PairSpec, VolumeSpec,
-};
-use flashtrack_engine::geometry::VolumeType;
+use flashtrack_engine::admin::{Answer, Command, CommandId, CopyMode, CopySelector};
 use flashtrack_engine::io::{Buffer, Op};
 use flashtrack_engine::request::{Durability, Reply, Request, RequestAction, RequestId};
 use flashtrack_engine::sim::disk::{Pace, SimDisk};
@@ -16,6 +13,7 @@ use flashtrack_engine::units::{ByteRange, Moment, VolumeId};
 use flashtrack_engine::{Engine, OpenOptions};
 
 use crate::baseline::{ALLOCATIONS, Figures, REQUESTS};
+use crate::commands;
 
 pub(crate) const BLOCK: u64 = 4 << 10;
 /// A turn of the loop takes so long.
@@ -61,14 +59,7 @@ impl Driver {
 
     /// Makes a volume, in a pool if one is named.
     pub(crate) fn volume(&mut self, name: &str, bytes: u64, thin: Option<&str>) -> VolumeId {
-        self.command(Command::VolumeCreate(VolumeSpec {
-            name: name.to_owned(),
-            size_bytes: Some(bytes),
-            cylinders: None,
-            volume_type: VolumeType::Fb,
-            device: None,
-            thin: thin.map(str::to_owned),
-        }));
+        self.command(commands::create(name, bytes, thin));
         self.engine.volume(name).expect("just made").id
     }
 
@@ -78,16 +69,7 @@ impl Driver {
 
     /// Copies whole volumes.
     pub(crate) fn establish(&mut self, source: &str, target: &str, mode: CopyMode) {
-        self.command(Command::CopyEstablish(EstablishSpec {
-            pairs: vec![PairSpec {
-                source: source.to_owned(),
-                target: target.to_owned(),
-                extents: Vec::new(),
-            }],
-            mode,
-            space_efficient: true,
-            ..EstablishSpec::default()
-        }));
+        self.command(commands::establish(source, target, mode));
     }
 
     pub(crate) fn withdraw(&mut self, target: &str) {

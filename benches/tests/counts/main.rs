@@ -5,14 +5,20 @@
 //! the change that it comes from.
 
 mod baseline;
+#[path = "../../common/commands.rs"]
+mod commands;
+#[path = "../../common/connection.rs"]
+mod connection;
 mod driver;
+mod session;
 mod workloads;
 
 use baseline::{Baseline, differences};
 
 #[test]
 fn every_request_costs_what_the_baseline_says() {
-    let measured: Baseline = workloads::all();
+    let mut measured: Baseline = workloads::all();
+    session::add(&mut measured);
     if std::env::var("FLASHTRACK_COUNTS").is_ok_and(|word| word == "write") {
         baseline::write(&measured);
         return;

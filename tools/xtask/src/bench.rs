@@ -42,10 +42,18 @@ pub(crate) fn run(options: &Options) -> Outcome {
     let programs = target.join("release");
     let mut command = Command::new(programs.join("bench"));
     command.args(&options.words);
-    let help = options.words.iter().any(|word| ["--help", "-h", "help"].contains(&word.as_str()));
-    if !help {
-        command.arg("--programs").arg(&programs).arg("--nbd-server").arg(nbd_server);
-        command.arg("--output").arg(target.join("bench"));
+    let said =
+        |option: &str| options.words.iter().any(|word| word.split('=').next() == Some(option));
+    let defaults = [
+        ("--programs", programs),
+        ("--nbd-server", nbd_server),
+        ("--output", target.join("bench")),
+    ];
+    // What asks for help is given nothing that it might not know.
+    if !["--help", "-h", "help"].into_iter().any(said) {
+        for (option, path) in defaults.iter().filter(|(option, _)| !said(option)) {
+            command.arg(option).arg(path);
+        }
     }
     process::visible(&mut command)
 }
