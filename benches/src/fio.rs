@@ -155,7 +155,7 @@ fn command(workload: &Workload, target: &Target, bytes: u64) -> Command {
     let mut command = Command::new("fio");
     command
         .args(["--name=bench", "--output-format=json", "--group_reporting"])
-        // Every run takes other random blocks; which, is kept track of by nobody.
+        // Every run takes other random blocks, and spends no time on remembering which.
         .args(["--randrepeat=0", "--norandommap=1"])
         .arg(format!("--rw={}", workload.pattern))
         .arg(format!("--bs={}", workload.block))
