@@ -28,14 +28,14 @@ pub enum BenchError {
         output: String,
     },
     /// A server did not get ready.
-    #[error("{server} did not get ready within {seconds} s; see {}", log.display())]
+    #[error("{server} did not get ready within {seconds} s: {}", said.trim())]
     NotReady {
         /// Which.
         server: String,
         /// How long was waited.
         seconds: u64,
         /// What it said.
-        log: PathBuf,
+        said: String,
     },
     /// Flashtrack refused a command.
     #[error("flashtrackd answers {status} to {command}: {answer}")]

@@ -14,7 +14,9 @@ const THIN: usize = 15;
 /// A journal is taken for full when so much of it is in use: then the server makes hosts wait.
 const FULL: f64 = 0.95;
 /// The host writes for so long at most.
-const PATIENCE: Duration = Duration::from_mins(1);
+const HOST: Duration = Duration::from_mins(1);
+/// The journal fills no further when it has not for so long.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// A server that was just started has settled after so long.
 const SETTLING: Duration = Duration::from_millis(500);
 
@@ -76,18 +78,17 @@ fn fill_journal(options: &Options, server: &Flashtrack) -> Outcome<f64> {
         depth: 128,
         jobs: 1,
         flush: Flush::Never,
-        amount: Amount::For(PATIENCE),
+        amount: Amount::For(HOST),
     };
     let mut host = fio::start(&workload, &server.target(PLAIN), bytes)?;
-    let begin = Instant::now();
-    let mut most: f64 = 0.0;
+    let (mut most, mut since) = (0.0, Instant::now());
     loop {
         let share = server.journal_use()?;
-        most = most.max(share);
-        // A destager that keeps up never lets it become full: then what there is has to do.
-        let levelled_off = share < most - 0.02;
-        let given_up = begin.elapsed() > PATIENCE || host.has_ended();
-        if share > FULL || levelled_off || given_up {
+        if share > most {
+            (most, since) = (share, Instant::now());
+        }
+        // Writers are slowed before a journal is full: then what there is has to do.
+        if share > FULL || since.elapsed() > PATIENCE || host.has_ended() {
             return Ok(share);
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -53,7 +53,8 @@ impl Process {
             if ended || begin.elapsed() > PATIENCE {
                 let seconds = begin.elapsed().as_secs();
                 let server = name.to_owned();
-                return Err(BenchError::NotReady { server, seconds, log: log.to_owned() });
+                let said = fs::read_to_string(log).unwrap_or_default();
+                return Err(BenchError::NotReady { server, seconds, said });
             }
             std::thread::sleep(Duration::from_millis(1));
         }
