@@ -6,6 +6,7 @@ use criterion::Criterion;
 use flashtrack_engine::admin::CopyMode;
 use flashtrack_engine::geometry::{Geometry, VolumeType};
 use flashtrack_engine::lookup::{Piece, View};
+use flashtrack_engine::pace::Pace;
 use flashtrack_engine::stage::Stage;
 use flashtrack_engine::state::{NewRelationship, Record, Recording, Scope, State, TargetWrites};
 use flashtrack_engine::units::{ByteRange, PoolId, RelationshipId, Seq, Slot, VolumeId};
@@ -76,6 +77,7 @@ fn state(related: bool) -> State {
         scope: Scope::Volume,
         recording: Recording::Off,
         target_writes: TargetWrites::Allowed,
+        pace: Pace::default(),
     };
     let relationships = vec![pair(1, THIN), pair(2, FULL)];
     apply(1, Record::Established { at: 0, relationships, renewed: Vec::new() });
