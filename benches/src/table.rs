@@ -1,56 +1,41 @@
-//! Medians, spreads and a table that aligns.
+//! Markdown tables whose columns align in plain text too.
 
-/// The middle of the values.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => f64::NAN,
-        count if count % 2 == 1 => sorted[count / 2],
-        count => f64::midpoint(sorted[count / 2 - 1], sorted[count / 2]),
-    }
-}
-
-/// Smallest and largest value.
-pub fn spread(values: &[f64]) -> (f64, f64) {
-    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
-        (low.min(value), high.max(value))
-    })
-}
-
-/// Lines of cells as text; the first column is aligned left, the others right.
-pub fn aligned(lines: &[Vec<String>]) -> String {
+/// The first of `lines` is the head; the first column is aligned left, the others right.
+pub fn markdown(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0)
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(3)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for line in lines {
-        for (column, cell) in line.iter().enumerate() {
-            let width = widths[column];
-            let cell =
-                if column == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
-            text.push_str(&cell);
-        }
-        text.push('\n');
+    let joined = |cells: Vec<String>| format!("|{}|\n", cells.join("|"));
+    let cells = |line: &Vec<String>| {
+        let cell = |column: usize| line.get(column).map_or("", String::as_str);
+        let aligned = |(column, &width): (usize, &usize)| match column {
+            0 => format!(" {:<width$} ", cell(column)),
+            _ => format!(" {:>width$} ", cell(column)),
+        };
+        joined(widths.iter().enumerate().map(aligned).collect())
+    };
+    let rule = |(column, &width): (usize, &usize)| match column {
+        0 => "-".repeat(width + 2),
+        _ => format!("{}:", "-".repeat(width + 1)),
+    };
+    let mut text: Vec<String> = lines.iter().map(cells).collect();
+    if !text.is_empty() {
+        text.insert(1, joined(widths.iter().enumerate().map(rule).collect()));
     }
-    text
+    text.concat()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_of_an_even_number_of_values_is_the_middle_of_the_two_in_the_middle() {
-        assert!((median(&[4.0, 1.0, 3.0, 2.0]) - 2.5).abs() < f64::EPSILON);
-        assert!((median(&[9.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
-    }
+    use super::markdown;
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let lines = [vec!["a".to_owned(), "1".to_owned()], vec!["bb".to_owned(), "100".to_owned()]];
-        assert_eq!(aligned(&lines), "a     1\nbb  100\n");
+        let line = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let table = markdown(&[line(["a", "number"]), line(["word", "1"])]);
+        assert_eq!(table, "| a    | number |\n|------|-------:|\n| word |      1 |\n");
     }
 }

@@ -1,7 +1,8 @@
-//! Developer tasks: `cargo xtask setup`, `demo`, `postgres` and `test`.
+//! Developer tasks: `cargo xtask setup`, `demo`, `postgres`, `bench` and `test`.
 //!
 //! Each task installs what it needs or says what is missing and fails; none skips anything silently.
 
+mod bench;
 mod demo;
 mod error;
 mod files;
@@ -40,6 +41,8 @@ enum Task {
     Demo(demo::Options),
     /// Copy PostgreSQL's two volumes under load, and show that the copies recover and lose nothing
     Postgres(postgres::Options),
+    /// Measure side by side with the peers: peers, copies, establish, recovery
+    Bench(bench::Options),
     /// Run every check: what README and continuous integration call
     Test(test::Options),
     /// Check the sources' shape: lengths, characters, words, what the engine may use
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::everything(),
         Task::Demo(options) => demo::run(&options),
         Task::Postgres(options) => postgres::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Tidy => tidy::run(),
     };

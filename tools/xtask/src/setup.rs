@@ -40,6 +40,14 @@ pub(crate) const TESTS: &[Tool] = &[
     tool("prometheus", "prometheus"),
     tool("systemd-analyze", "systemd"),
 ];
+/// What the side-by-side runs measure with and beside; nbd-server apart, see `bench`.
+pub(crate) const BENCH: &[Tool] = &[
+    tool("fio", "fio"),
+    tool("nbdkit", "nbdkit"),
+    tool("qemu-nbd", "qemu-utils"),
+    // Until Debian 12; later it comes with qemu-utils.
+    tool("qemu-storage-daemon", "qemu-system-common"),
+];
 
 /// Where Debian keeps the programs of each major version of PostgreSQL.
 const POSTGRES: &str = "/usr/lib/postgresql";
@@ -49,7 +57,7 @@ const POSTGRES_SETTINGS: &str = "/etc/postgresql-common/createcluster.d/flashtra
 
 /// Installs everything that any task uses.
 pub(crate) fn everything() -> Outcome {
-    for tools in [KERNEL_RUN, USER_MODE_LINUX, TESTS] {
+    for tools in [KERNEL_RUN, USER_MODE_LINUX, TESTS, BENCH] {
         packages(tools)?;
     }
     postgres()?;
