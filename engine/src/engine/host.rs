@@ -14,6 +14,7 @@ use crate::lookup::{Piece, Place, View};
 use crate::request::{
     Allocation, Reply, ReplyData, Request, RequestAction, RequestError, StatusExtent,
 };
+use crate::state::Health;
 use crate::tickets::Ticket;
 use crate::units::{ByteRange, VolumeId};
 
@@ -174,7 +175,7 @@ impl Engine {
             };
             let ticket = self.tickets.take();
             let action = Action::Read { offset, buffer: Buffer::scratch(length) };
-            self.emit(object, action, Pending::Read(host, ticket));
+            self.emit(object, action, Pending::Read(host, range, ticket));
             return;
         }
         let read = self.gather(host, range, Gathered::Data(Buffer::zeroed(length)));
@@ -256,7 +257,33 @@ impl Engine {
                 ReplyData::Status(status_extents(read.range, &data, &zeroes))
             }
         };
-        self.reply(read.host, result.map(|()| data));
+        self.reply_read(read.host, read.range, result.map(|()| data));
+    }
+
+    /// Sends what was read, unless its image has failed meanwhile: from then on the source's writes go straight
+    /// home, and may have met the read there.
+    pub(super) fn reply_read(
+        &mut self,
+        host: Host,
+        range: ByteRange,
+        result: Result<ReplyData, RequestError>,
+    ) {
+        let gone = self.image_is_gone(host.volume, range) && !breaks!(self, ServeFailedTarget);
+        self.reply(host, if gone { Err(RequestError::Failed) } else { result });
+    }
+
+    /// True when some of these bytes of a target belong to a relationship that has failed.
+    pub(super) fn image_is_gone(&self, id: VolumeId, range: ByteRange) -> bool {
+        let Some(volume) = self.state.volumes.get(&id).filter(|known| !known.as_target.is_empty())
+        else {
+            return false;
+        };
+        volume
+            .as_target
+            .overlapping(tracks_of(volume, range))
+            .flat_map(|(_, ids)| ids)
+            .filter_map(|id| self.state.relationships.get(id))
+            .any(|relationship| relationship.health != Health::Good)
     }
 
     fn status(&mut self, host: Host, range: ByteRange) {

@@ -18,7 +18,7 @@ pub(super) const TRANSFER_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) enum Pending {
     /// A host's read that is one piece: the buffer is the reply.
-    Read(Host, Ticket),
+    Read(Host, ByteRange, Ticket),
     /// One piece of a host's read.
     ReadPart { read: usize, at: usize },
     /// A host's write or zeroes straight home.
@@ -77,13 +77,13 @@ impl Engine {
             return;
         };
         match pending {
-            Pending::Read(host, ticket) => {
+            Pending::Read(host, range, ticket) => {
                 self.tickets.give_back(ticket);
                 let result = completion.result.map_err(host_error).map(|outcome| match outcome {
                     Outcome::Buffer(buffer) => ReplyData::Data(buffer),
                     _ => ReplyData::Done,
                 });
-                self.reply(host, result);
+                self.reply_read(host, range, result);
             }
             Pending::ReadPart { read, at } => self.read_part(read, at, completion.result),
             Pending::Write { write, ticket } => {
