@@ -135,7 +135,7 @@ pub struct EstablishSpec {
     #[serde(default)]
     pub mode: CopyMode,
     /// How fast the background copy may be; the server's own pace where none is given.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pace: Option<Pace>,
     /// The opt-in that a thin target needs.
     #[serde(default)]

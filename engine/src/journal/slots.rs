@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Free slots kept ready beyond the segment being filled.
-const READY_AHEAD: usize = 3;
+/// Free slots kept ready beyond the segment being filled: the reserve for records, and two for host writes.
+const READY_AHEAD: usize = 4;
 
 /// The slots of a journal.
 #[derive(Debug, Default)]
@@ -132,14 +132,14 @@ mod tests {
     fn slots_are_wanted_ahead_of_need_up_to_the_capacity() {
         let mut slots = Slots::default();
         let wanted: Vec<u32> = std::iter::from_fn(|| slots.wanted(10)).collect();
-        assert_eq!(wanted, [0, 1, 2]);
+        assert_eq!(wanted, [0, 1, 2, 3]);
         for slot in wanted {
             slots.ready(slot);
         }
         assert_eq!(slots.wanted(10), None);
         assert_eq!(slots.take(1), Some(0));
-        assert_eq!(slots.wanted(3), None, "the capacity is reached");
-        assert_eq!(slots.wanted(4), Some(3));
+        assert_eq!(slots.wanted(4), None, "the capacity is reached");
+        assert_eq!(slots.wanted(5), Some(4));
     }
 
     #[test]

@@ -79,8 +79,9 @@ impl Engine {
             return;
         };
         if result.is_err() {
-            // The failed sync has failed the relationships concerned, or stopped all writes (F3); runs
-            // of others are not believed and copied again.
+            // The failed sync has failed the relationships concerned, or stopped all writes (F3), but for those
+            // that were established since; runs of others are not believed and copied again.
+            self.fail_copies_onto_failed_homes();
             for (id, runs) in commit.runs {
                 if let Some(copy) = self.copier.copies.get_mut(&id) {
                     for run in runs {
@@ -107,6 +108,18 @@ impl Engine {
             }
             CommitStep::Recording => self.committed(commit.runs),
         }
+    }
+
+    /// A home that could not be synced once never can be again (rule O9): no copy onto it will ever be complete.
+    fn fail_copies_onto_failed_homes(&mut self) {
+        let failed: Vec<Object> = self
+            .syncs
+            .iter()
+            .filter_map(|(&object, syncs)| syncs.has_failed().then_some(object))
+            .collect();
+        self.fail_copies(|relationship| {
+            relationship.pool.is_none() && failed.contains(&Object::Home(relationship.pair.target))
+        });
     }
 
     /// Tracks have become readable on the target; reads through the source drain now (R4).
