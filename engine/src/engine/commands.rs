@@ -100,16 +100,7 @@ impl Engine {
             let help = "see the server's log, mend the cause, restart the server";
             return Err(refuse_with_help(RefusalKind::FailStop, message, help));
         }
-        let needs_record = !matches!(command, Command::StoreDrain {} | Command::Thaw { .. });
-        if needs_record && !self.has_record_room(RecordPurpose::Command) {
-            let (used, staged) = (self.journal.used_bytes(), self.stage.bytes());
-            let message = format!(
-                "the journal is full: {used} bytes are in use, for {staged} bytes of writes that are not home yet"
-            );
-            let help = "try again in a moment; where a pool or file system is full (`flashtrack store status`), make \
-                        room in it first";
-            return Err(refuse_with_help(RefusalKind::NoResources, message, help));
-        }
+        self.check_record_room(&command)?;
         match command {
             Command::PoolCreate { name, capacity_bytes } => {
                 self.pool_create(id, name, capacity_bytes)?;
@@ -156,6 +147,21 @@ impl Engine {
             | Command::StoreStatus {} => {}
         }
         Ok(None)
+    }
+
+    /// Refuses a command whose record would take the room in the journal that the destager needs.
+    fn check_record_room(&self, command: &Command) -> Result<(), Refusal> {
+        let needs_record = !matches!(command, Command::StoreDrain {} | Command::Thaw { .. });
+        if !needs_record || self.has_record_room(RecordPurpose::Command) {
+            return Ok(());
+        }
+        let (used, staged) = (self.journal.used_bytes(), self.stage.bytes());
+        let message = format!(
+            "the journal is full: {used} bytes are in use, for {staged} bytes of writes that are not home yet"
+        );
+        let help = "try again in a moment; where a pool or file system is full (`flashtrack store status`), make \
+                    room in it first";
+        Err(refuse_with_help(RefusalKind::NoResources, message, help))
     }
 
     /// True when the command under way makes an object or has its record on the way; both end by themselves.
