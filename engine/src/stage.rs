@@ -228,12 +228,6 @@ impl Stage {
         self.listing = Some(Listing { through, next: (VolumeId(0), 0), gone });
     }
 
-    /// For a simulation in which that rule is broken: forgets what G5 keeps.
-    #[cfg(feature = "sim")]
-    pub fn forget_covered(&mut self) {
-        self.covered.clear();
-    }
-
     /// The versions of the next blocks, of `blocks_max` at most, in no order that means anything; `None` when all were
     /// given, and when nothing is being listed.
     pub fn list_some(&mut self, blocks_max: usize) -> Option<Vec<Staged>> {

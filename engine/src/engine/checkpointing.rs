@@ -181,10 +181,6 @@ impl Engine {
         let first = self.stage.first_in_journal();
         let keep_from = first.map_or(mark.position, |first| first.min(mark.position));
         let writer = self.checkpointer.slots.begin(mark, keep_from);
-        #[cfg(feature = "sim")]
-        if breaks!(self, CheckpointForgetsCovered) {
-            self.stage.forget_covered();
-        }
         self.stage.begin_listing(mark.seq);
         self.checkpointer.writing = Some(Writing { writer, snapshot: self.state.snapshot() });
         self.emit_checkpoint_action();

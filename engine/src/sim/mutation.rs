@@ -52,14 +52,12 @@ pub enum Mutation {
     ServeFailedTarget,
     /// O12: a journal that nobody flushes is never synced.
     NeverSyncByItself,
-    /// O10: a checkpoint leaves out versions that only a frame covers which is not durable.
-    CheckpointForgetsCovered,
     /// O12: the data of staged writes is not verified when the store is opened.
     SkipPayloadCheck,
 }
 
 /// All of them, in the order of the rules.
-pub const MUTATIONS: [Mutation; 24] = [
+pub const MUTATIONS: [Mutation; 23] = [
     Mutation::HomeBeforeCopyRecorded,
     Mutation::SkipPoolSyncBeforePreserved,
     Mutation::SkipTargetSyncBeforeCopied,
@@ -82,7 +80,6 @@ pub const MUTATIONS: [Mutation; 24] = [
     Mutation::SkipTailSync,
     Mutation::ServeFailedTarget,
     Mutation::NeverSyncByItself,
-    Mutation::CheckpointForgetsCovered,
     Mutation::SkipPayloadCheck,
 ];
 
