@@ -131,6 +131,11 @@ impl World {
             (Asked::Settle { volume, range, view }, ReplyData::Data(bytes)) => {
                 judge_length(range, bytes.len())?;
                 self.summary.compared += range.bytes();
+                // A sync may have failed since it was asked for.
+                let view = match view {
+                    View::Live(since) => self.view(since),
+                    other => other,
+                };
                 self.model.settle(volume, range.start, &bytes, view)?;
             }
             (Asked::Status { volume, range, since }, ReplyData::Status(extents)) => {
