@@ -279,7 +279,7 @@ const SEEDS_PER_MUTATION: u64 = 8000;
 #[test]
 fn each_broken_rule_is_caught() {
     let mut survivors = Vec::new();
-    // Disks do not rot here, and no read takes long enough: `rot.rs` and `slots.rs` have what catches these.
+    // Disks do not rot here, and no read takes long enough: `rot.rs` and `scripts/slots.rs` have what catches these.
     let elsewhere = [Mutation::SkipPayloadCheck, Mutation::ReuseSlotBeforeReadsEnd];
     for mutation in MUTATIONS.into_iter().filter(|it| !elsewhere.contains(it)) {
         match catch(mutation) {

@@ -47,21 +47,6 @@ fn every_promise_holds_in_every_seed() {
     );
 }
 
-/// Seeds that found something, and what: they are run for ever, as long as the workload draws the same from them.
-const FOUND: [(u64, &str); 3] = [
-    (71_713, "a FLUSH waited for a source that was deleted while its home was synced"),
-    (305_794, "a batch that a failed sync cut off had used credits that a failed copy gave back"),
-    (408_136, "a read of a target whose copy failed meanwhile met the source's next write"),
-];
-
-#[test]
-fn what_a_seed_has_found_stays_mended() {
-    for (seed, what) in FOUND {
-        println!("seed {seed}: {what}");
-        run_loudly(seed);
-    }
-}
-
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 1..20 {

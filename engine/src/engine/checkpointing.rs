@@ -10,6 +10,8 @@
 //!   superseded while it is written: what does that may be lost in a crash. The journal is kept from the first of their
 //!   payloads on. Versions that are released meanwhile may be missing: that record is durable, and after the mark.
 //! - K3 Segments are used again when the checkpoint is committed and nobody reads from them any more.
+//! - K4 Writes that wait for room get it: once all that is staged has gone home, what the next checkpoint sets free is
+//!   enough for it to be begun, however small the journal.
 
 use super::Engine;
 use super::barrier::Then;
@@ -133,8 +135,11 @@ impl Engine {
         let pressed = !self.waiting.is_empty() || short;
         let needed_from = self.live_from().min(self.journal.durable());
         let gain = needed_from.0.saturating_sub(self.journal.oldest().0);
-        // Where no further segments can be made, or the reserve is in use, each one counts.
-        let worth = if self.journal.lacks_slots() || short { segment } else { 2 * segment };
+        // Where no further segments can be made, or the reserve is in use, each one counts. What hosts may fill, but for
+        // the segment being filled, is all there is to gain (K4).
+        let most = self.journal.host_capacity_bytes() - segment;
+        let few = self.journal.lacks_slots() || short;
+        let worth = if few { segment } else { (2 * segment).min(most) };
         let due = since >= self.journal.capacity_bytes() / 4 || (pressed && gain >= worth);
         if self.checkpointer.retry_at_us.is_some_and(|at| self.now.monotonic_us >= at) {
             self.checkpointer.retry_at_us = None;

@@ -4,6 +4,7 @@
 //! - M1 A write is staged only when the journal has room for its frames, and the stage for its blocks (rule O12).
 //! - M2 Writes that wait go on in the order in which they came.
 //! - M3 A write that only has to wait for its time (`Pressure`) has a deadline, so it goes on by itself.
+//! - M4 What is staged at once, at most half a segment of data, fits an empty journal wherever in a segment it ends.
 
 use super::Engine;
 use super::barrier::Finish;

@@ -3,7 +3,8 @@
 //! Invariants
 //! - W1 A write goes straight home only if nobody is owed any of its blocks, no live frame holds one,
 //!   and on a target each is durably its own (`goes_home`). All blocks of a write go the same way.
-//! - W2 The frames of one write follow each other without a record between them: no T0 splits it.
+//! - W2 The frames of one write follow each other without a record between them: no T0 splits it, but for a write of more
+//!   than half a segment, which is carried out in slices so that there is always room for it (M4).
 //! - W3 A frame is appended only after credits for all slots that it will need were taken; a copy
 //!   that gets none has failed by a record before the frame (rule O7).
 //! - W4 A staged write is visible, and answered, when its journal write and all before it have completed.
@@ -41,12 +42,27 @@ pub(super) enum NewBytes {
     Trim,
 }
 
-/// A trim or zeroing too long to be staged at once; carried out in slices.
+impl Change {
+    /// What it does to a part of its range.
+    fn part(&self, range: ByteRange) -> NewBytes {
+        let at = |byte: u64| usize::try_from(byte - self.range.start).expect("within the request");
+        match &self.bytes {
+            NewBytes::Data(data) => {
+                NewBytes::Data(Buffer::from(&data[at(range.start)..at(range.end)]))
+            }
+            NewBytes::Zeroes(space) => NewBytes::Zeroes(*space),
+            NewBytes::Trim => NewBytes::Trim,
+        }
+    }
+}
+
+/// A request too long to be staged at once; carried out in slices.
 #[derive(Debug)]
 pub(super) struct LongRequest {
     host: Host,
     change: Change,
     at: u64,
+    slice_bytes: u64,
 }
 
 /// A frame whose journal write has not completed.
@@ -84,12 +100,10 @@ impl Engine {
             }
         };
         let change = Change { volume: host.volume, range, bytes, durability };
-        let is_long = !matches!(change.bytes, NewBytes::Data(_))
-            && change.range.bytes() > limits::FRAME_ZERO_MAX
-            && !self.is_plain(host.volume);
-        if is_long {
+        let slice_bytes = self.slice_bytes_max(&change.bytes);
+        if change.range.bytes() > slice_bytes && !self.is_plain(host.volume) {
             let at = change.range.start;
-            let key = self.long.insert(LongRequest { host, change, at });
+            let key = self.long.insert(LongRequest { host, change, at, slice_bytes });
             self.continue_long(key, Ok(()));
             return;
         }
@@ -108,16 +122,21 @@ impl Engine {
             return;
         }
         let start = long.at;
-        let aligned = (start + limits::FRAME_ZERO_MAX) / BLOCK_BYTES * BLOCK_BYTES;
+        let aligned = (start + long.slice_bytes) / BLOCK_BYTES * BLOCK_BYTES;
         long.at = aligned.min(long.change.range.end);
-        let bytes = match long.change.bytes {
-            NewBytes::Zeroes(space) => NewBytes::Zeroes(space),
-            NewBytes::Data(_) | NewBytes::Trim => NewBytes::Trim,
-        };
         let range = ByteRange { start, end: long.at };
+        let bytes = long.change.part(range);
         let (volume, durability) = (long.change.volume, long.change.durability);
         let barrier = self.barrier(Then::Continue(key));
         self.change(Finish::Barrier(barrier), Change { volume, range, bytes, durability });
+    }
+
+    /// Length of what is staged at once.
+    fn slice_bytes_max(&self, bytes: &NewBytes) -> u64 {
+        match bytes {
+            NewBytes::Data(_) => self.journal.segment_bytes() / 2,
+            NewBytes::Zeroes(_) | NewBytes::Trim => limits::FRAME_ZERO_MAX,
+        }
     }
 
     /// True when writes of the volume cannot concern anything but its home.
@@ -293,15 +312,9 @@ impl Engine {
                 continue;
             };
             let bytes = piece.range.bytes();
-            let action = match &change.bytes {
-                NewBytes::Data(data) => {
-                    let from = usize::try_from(piece.range.start - change.range.start)
-                        .expect("within the request");
-                    let to = usize::try_from(piece.range.end - change.range.start)
-                        .expect("within the request");
-                    Action::Write { offset, data: Buffer::from(&data[from..to]) }
-                }
-                NewBytes::Zeroes(space) => Action::Zero { offset, bytes, space: *space },
+            let action = match change.part(piece.range) {
+                NewBytes::Data(data) => Action::Write { offset, data },
+                NewBytes::Zeroes(space) => Action::Zero { offset, bytes, space },
                 NewBytes::Trim => Action::Zero { offset, bytes, space: ZeroSpace::Release },
             };
             let ticket = Some(self.tickets.take());

@@ -79,7 +79,7 @@ impl Plan {
             thin,
             pool_slots: if pool_may_fill { prng.between(4, 200) } else { 1 << 16 },
             pool_may_fill,
-            journal_bytes: u64::from(segment_bytes) * prng.between(8, 16),
+            journal_bytes: u64::from(segment_bytes) * prng.between(4, 16),
             segment_bytes,
             policy: Policy {
                 profile: if prng.once_in(3) { Profile::Ibm } else { Profile::Xp7 },
