@@ -179,11 +179,12 @@ impl World {
         Ok(())
     }
 
-    /// A write that came when its volume was frozen waits for a thaw (Z1).
+    /// A write that came when its volume was frozen waits for a thaw (Z1). After one, it may be answered under the next
+    /// freeze, as it may be carried out before that begins.
     fn judge_held(&self, volume: u32, held_until_us: Option<u64>) -> Result<(), String> {
         let held = held_until_us.is_some_and(|until| self.now.monotonic_us < until);
-        let still = self.directory.frozen.contains_key(&volume);
-        if held && still && !self.shutting_down && !self.faults_since_open() {
+        let by_the_same_freeze = self.directory.frozen.get(&volume).copied() == held_until_us;
+        if held && by_the_same_freeze && !self.shutting_down && !self.faults_since_open() {
             return Err("answered while its volume was frozen".to_owned());
         }
         Ok(())
