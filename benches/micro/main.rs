@@ -7,6 +7,8 @@ mod commands;
 #[path = "../common/connection.rs"]
 mod connection;
 mod destage;
+#[path = "../common/empty.rs"]
+mod empty;
 mod lookup;
 mod session;
 mod stage;

@@ -1,15 +1,14 @@
 //! A store whose operations cost nothing: each completes at once, and what is read is whatever the buffer holds. So only the
 //! engine is measured.
 
+use flashtrack_engine::Engine;
 use flashtrack_engine::admin::{Answer, Command, CommandId, CopyMode};
 use flashtrack_engine::io::{Action, Completion, Op, Outcome};
 use flashtrack_engine::request::{Reply, Request, RequestAction, RequestId};
-use flashtrack_engine::sim::disk::{Pace, SimDisk};
-use flashtrack_engine::sim::prng::Prng;
 use flashtrack_engine::units::{ByteRange, Moment, VolumeId};
-use flashtrack_engine::{Engine, OpenOptions};
 
 use crate::commands;
+use crate::empty::empty_store;
 
 /// An engine without a disk.
 pub(crate) struct Store {
@@ -20,16 +19,7 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new() -> Self {
-        let options = OpenOptions {
-            journal_bytes: 256 << 20,
-            segment_bytes: 16 << 20,
-            entropy: [7; 32],
-            ..OpenOptions::default()
-        };
-        // Needed for opening only.
-        let mut disk = SimDisk::new(Prng::new(1), Pace::InOrder);
-        let now = Moment { monotonic_us: 1, unix_seconds: 1 };
-        let engine = Engine::open(&mut disk, &options, now).expect("an empty store");
+        let (engine, _disk_of_the_opening, now) = empty_store();
         Self { engine, now, ids: 0 }
     }
 

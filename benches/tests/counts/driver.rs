@@ -3,17 +3,17 @@
 
 use std::collections::VecDeque;
 
+use flashtrack_engine::Engine;
 use flashtrack_engine::admin::{Answer, Command, CommandId, CopyMode, CopySelector};
 use flashtrack_engine::io::{Buffer, Op};
 use flashtrack_engine::request::{Durability, Reply, Request, RequestAction, RequestId};
-use flashtrack_engine::sim::disk::{Pace, SimDisk};
+use flashtrack_engine::sim::disk::SimDisk;
 use flashtrack_engine::sim::faults::{ActionKind, Counts, ObjectKind};
-use flashtrack_engine::sim::prng::Prng;
 use flashtrack_engine::units::{ByteRange, Moment, VolumeId};
-use flashtrack_engine::{Engine, OpenOptions};
 
 use crate::baseline::{ALLOCATIONS, Figures, REQUESTS};
 use crate::commands;
+use crate::empty::empty_store;
 
 pub(crate) const BLOCK: u64 = 4 << 10;
 /// A turn of the loop takes so long.
@@ -43,16 +43,7 @@ pub(crate) struct Mark {
 
 impl Driver {
     pub(crate) fn new() -> Self {
-        // So large that no checkpoint falls due: pieces of one are smaller in a simulator.
-        let options = OpenOptions {
-            journal_bytes: 256 << 20,
-            segment_bytes: 16 << 20,
-            entropy: [7; 32],
-            ..OpenOptions::default()
-        };
-        let mut disk = SimDisk::new(Prng::new(1), Pace::InOrder);
-        let now = Moment { monotonic_us: 1, unix_seconds: 1 };
-        let engine = Engine::open(&mut disk, &options, now).expect("an empty store");
+        let (engine, disk, now) = empty_store();
         let (ops, replies, answers) = (Vec::new(), Vec::new(), Vec::new());
         Self { engine, disk, now, next_id: 0, allocations: 0, ops, replies, answers }
     }

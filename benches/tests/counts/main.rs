@@ -10,6 +10,8 @@ mod commands;
 #[path = "../../common/connection.rs"]
 mod connection;
 mod driver;
+#[path = "../../common/empty.rs"]
+mod empty;
 mod session;
 mod workloads;
 

@@ -133,7 +133,7 @@ impl Engine {
         // When somebody waits for room, a checkpoint is worth what it sets free.
         let short = !self.has_record_room(RecordPurpose::Copy);
         let pressed = !self.waiting.is_empty() || short;
-        let needed_from = self.live_from().min(self.journal.durable());
+        let needed_from = self.oldest_staged().min(self.journal.durable());
         let gain = needed_from.0.saturating_sub(self.journal.oldest().0);
         // Where no further segments can be made, or the reserve is in use, each one counts. What hosts may fill, but for
         // the segment being filled, is all there is to gain (K4).
@@ -151,11 +151,6 @@ impl Engine {
             self.begin_checkpoint();
         }
         self.emit_checkpoint_action();
-    }
-
-    /// The byte of the journal from which on live frames lie.
-    fn live_from(&self) -> Position {
-        self.stage.oldest().map_or(self.journal.written(), |frame| frame.position)
     }
 
     /// True when records for this purpose may be appended to the journal.

@@ -14,7 +14,7 @@ use crate::lookup::{Piece, Place, View};
 use crate::request::{
     Allocation, Reply, ReplyData, Request, RequestAction, RequestError, StatusExtent,
 };
-use crate::state::Health;
+use crate::state::{Health, Relationship, Volume};
 use crate::tickets::Ticket;
 use crate::units::{ByteRange, VolumeId};
 
@@ -272,18 +272,24 @@ impl Engine {
         self.reply(host, if gone { Err(RequestError::Failed) } else { result });
     }
 
-    /// True when some of these bytes of a target belong to a relationship that has failed.
+    /// True when some of these bytes of a target belong to a relationship that has failed: nobody can read or write them.
     pub(super) fn image_is_gone(&self, id: VolumeId, range: ByteRange) -> bool {
-        let Some(volume) = self.state.volumes.get(&id).filter(|known| !known.as_target.is_empty())
-        else {
-            return false;
-        };
+        self.state.volumes.get(&id).is_some_and(|volume| {
+            self.relationships_onto(volume, range).any(|known| known.health != Health::Good)
+        })
+    }
+
+    /// Relationships whose target some of these bytes are.
+    pub(super) fn relationships_onto<'a>(
+        &'a self,
+        volume: &'a Volume,
+        range: ByteRange,
+    ) -> impl Iterator<Item = &'a Relationship> {
         volume
             .as_target
             .overlapping(tracks_of(volume, range))
             .flat_map(|(_, ids)| ids)
             .filter_map(|id| self.state.relationships.get(id))
-            .any(|relationship| relationship.health != Health::Good)
     }
 
     fn status(&mut self, host: Host, range: ByteRange) {

@@ -3,13 +3,11 @@
 //! Applying never fails (M3). What a record frees is told as effects: the running engine waits for
 //! reads in flight before it reuses a slot (rule O8), replay rebuilds the allocators instead.
 
-use super::{Backing, Ended, Health, Pool, Record, Relationship, State, Thin, Volume};
+use super::{Backing, Ended, Health, Pool, Record, Relationship, State, Volume};
 use super::{Direction, NewRelationship, Piece, Renewal, Role};
 use crate::admin::{CopyMode, EndReason};
 use crate::geometry::Geometry;
 use crate::limits;
-use crate::map::cover::CoverMap;
-use crate::map::slot_map::SlotMap;
 use crate::map::track_bitmap::TrackBitmap;
 use crate::thin::chain::Chain;
 use crate::thin::slots::SlotAllocator;
@@ -150,24 +148,7 @@ impl State {
         pool: Option<PoolId>,
     ) {
         self.next_volume = self.next_volume.max(id.0 + 1);
-        let thin = |pool| Thin {
-            pool,
-            slots: SlotMap::new(),
-            owed: TrackBitmap::default(),
-            trimming: TrackBitmap::default(),
-        };
-        let volume = Volume {
-            name: name.to_owned(),
-            device,
-            geometry,
-            backing: pool.map_or(Backing::Home, |pool| Backing::Thin(thin(pool))),
-            as_source: CoverMap::new(),
-            as_target: CoverMap::new(),
-            newest_t0: Seq(0),
-            as_source_count: 0,
-            as_target_count: 0,
-            incremental: 0,
-        };
+        let volume = Volume::new(name.to_owned(), device, geometry, pool);
         self.volumes.insert(id, volume);
     }
 

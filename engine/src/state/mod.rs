@@ -111,6 +111,30 @@ pub struct Volume {
     pub incremental: u32,
 }
 
+impl Volume {
+    /// A volume without data and without relationships: thin in `pool`, or full.
+    fn new(name: String, device: u16, geometry: Geometry, pool: Option<PoolId>) -> Self {
+        let thin = |pool| Thin {
+            pool,
+            slots: SlotMap::new(),
+            owed: TrackBitmap::default(),
+            trimming: TrackBitmap::default(),
+        };
+        Self {
+            name,
+            device,
+            geometry,
+            backing: pool.map_or(Backing::Home, |pool| Backing::Thin(thin(pool))),
+            as_source: CoverMap::new(),
+            as_target: CoverMap::new(),
+            newest_t0: Seq(0),
+            as_source_count: 0,
+            as_target_count: 0,
+            incremental: 0,
+        }
+    }
+}
+
 /// Where a volume's data is kept.
 #[derive(Debug)]
 pub enum Backing {

@@ -13,9 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backing, Ended, NamedExtent, Pool, Relationship, State, StateError, Thin, Volume};
 use crate::geometry::Geometry;
-use crate::map::cover::CoverMap;
 use crate::map::slot_map::SlotMap;
-use crate::map::track_bitmap::TrackBitmap;
 use crate::thin::slots::SlotAllocator;
 use crate::units::{PoolId, RelationshipId, Seq, VolumeId};
 
@@ -221,7 +219,7 @@ impl Reader {
             }
             Item::Volume { id, name, device, geometry, pool } => {
                 self.volume = Some(id);
-                self.state.volumes.insert(id, volume(name, device, geometry, pool));
+                self.state.volumes.insert(id, Volume::new(name, device, geometry, pool));
             }
             Item::Own(blocks) => {
                 let volume = self.volume.and_then(|id| self.state.volumes.get_mut(&id));
@@ -240,27 +238,6 @@ impl Reader {
             Item::End => return Ok(false),
         }
         Ok(true)
-    }
-}
-
-fn volume(name: String, device: u16, geometry: Geometry, pool: Option<PoolId>) -> Volume {
-    let thin = |pool| Thin {
-        pool,
-        slots: SlotMap::new(),
-        owed: TrackBitmap::default(),
-        trimming: TrackBitmap::default(),
-    };
-    Volume {
-        name,
-        device,
-        geometry,
-        backing: pool.map_or(Backing::Home, |pool| Backing::Thin(thin(pool))),
-        as_source: CoverMap::new(),
-        as_target: CoverMap::new(),
-        newest_t0: Seq(0),
-        as_source_count: 0,
-        as_target_count: 0,
-        incremental: 0,
     }
 }
 

@@ -6,7 +6,7 @@ use flashtrack_engine::admin::{
     Answer, Command, CommandId, CopyMode, EstablishSpec, PairSpec, VolumeSpec,
 };
 use flashtrack_engine::geometry::VolumeType;
-use flashtrack_engine::io::{Action, Buffer, Completion, IoFailure, Object, Op};
+use flashtrack_engine::io::{Buffer, Completion, IoFailure, Object, Op};
 use flashtrack_engine::request::{
     Durability, Reply, ReplyData, Request, RequestAction, RequestError, RequestId,
 };

@@ -3,8 +3,6 @@
 //! `LocalStorage` is the directory: names, lock, and plain blocking calls for opening a store.
 //! `LocalRing` takes it over and performs operations, and the worker's sockets, on one `io_uring`.
 
-#[cfg(test)]
-mod direct_tests;
 mod directory;
 mod file_work;
 mod helper;

@@ -1,18 +1,6 @@
 //! Direct mode on a real file system: both ways to a file show the same, whatever is in flight beside.
 
-use std::fs::File;
-
-use super::directory::file_name;
-use super::tests::{
-    HOME, MIB, events, has_a_cache, is_cached, perform, read, storage, temporary, write,
-};
 use super::*;
-use crate::io::{
-    Action, Buffer, Completion, CreateSpace, Object, Op, OpId, Outcome, Storage, ZeroSpace,
-};
-use crate::units::{ByteRange, PoolId};
-
-use tempfile::TempDir;
 
 /// A ring in direct mode on a store with one volume of 4 MiB; none where the file system does not have it.
 fn direct_ring(dir: &TempDir) -> Option<LocalRing> {

@@ -16,17 +16,21 @@
 //! - D2 Only frames up to `plan` take part: they are durable, and every T0 below `plan` is settled.
 //! - D3 `Released` is appended after the homes were synced (rule O3).
 
+mod owed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
 use super::barrier::{BarrierId, Then};
 use super::checkpointing::RecordPurpose;
-use super::moves::{Move, newest_bytes, push_move, slot_moves};
+use super::moves::{Move, newest_bytes, push_move};
 use crate::io::Object;
-use crate::lookup::{Piece, View};
+use crate::lookup::Piece;
 use crate::request::RequestError;
-use crate::state::{Backing, Health, Record};
-use crate::units::{Block, Moment, PoolId, Position, RelationshipId, Seq, Slot, VolumeId};
+use crate::state::{Backing, Record};
+use crate::units::{
+    BLOCK_BYTES, Block, ByteRange, Moment, PoolId, Position, RelationshipId, Seq, Slot, VolumeId,
+};
 
 /// Blocks of a batch, at most (a little over, by the last frame).
 const BATCH_BLOCKS_MAX: u64 = 4096;
@@ -36,9 +40,6 @@ const RECORD_BYTES_PER_BLOCK: u64 = 32;
 const IDLE_US: u64 = 20_000;
 /// After a batch that could not be finished (file system full) the next one waits so long.
 const RETRY_US: u64 = 1_000_000;
-
-/// Blocks of one record: bounds its size well below a segment.
-const RECORD_BLOCKS: usize = 512;
 
 /// What the destager is at.
 #[derive(Debug, Default)]
@@ -328,134 +329,6 @@ impl Engine {
         })
     }
 
-    /// Step 2: everything that some copy is owed, of the blocks of the batch.
-    fn copy_owed(&mut self, batch: &mut Batch, barrier: BarrierId) {
-        let mut moves = Vec::new();
-        let blocks: Vec<(VolumeId, Block)> =
-            batch.blocks.iter().map(|&(volume, block)| (volume, Block(block))).collect();
-        let mut tracks: BTreeSet<(RelationshipId, u32)> = BTreeSet::new();
-        for &(volume, block) in &blocks {
-            let newest = self
-                .stage
-                .versions_of(volume, block)
-                .iter()
-                .rev()
-                .find(|version| version.seq <= batch.plan);
-            let Some(newest) = newest.copied() else {
-                continue;
-            };
-            self.owed_tracks(volume, block, newest.seq, &mut tracks);
-            self.preserve_moves(batch, volume, block, &mut moves);
-            self.own_moves(batch, volume, block, &mut moves);
-        }
-        for (id, track) in tracks {
-            self.want_track(id, track, barrier);
-        }
-        batch.written = moves.iter().map(|moved: &Move| moved.to.0).collect();
-        self.perform_moves(moves, barrier);
-    }
-
-    /// Tracks that full targets need before a block's home may become the version `newest`.
-    fn owed_tracks(
-        &self,
-        id: VolumeId,
-        block: Block,
-        newest: Seq,
-        tracks: &mut BTreeSet<(RelationshipId, u32)>,
-    ) {
-        let Some(volume) = self.state.volumes.get(&id) else {
-            return;
-        };
-        let track = block.0 / volume.geometry.track_blocks();
-        let known = |id: &RelationshipId| Some((*id, self.state.relationships.get(id)?));
-        for (id, relationship) in volume.as_source.at(track).iter().filter_map(known) {
-            if relationship.t0 < newest && relationship.owes_track(track) {
-                tracks.insert((id, track - relationship.pair.source_track));
-            }
-        }
-        for (id, relationship) in volume.as_target.at(track).iter().filter_map(known) {
-            if relationship.health == Health::Good && relationship.target_reads_source(track) {
-                tracks.insert((id, track - relationship.pair.target_track));
-            }
-        }
-    }
-
-    /// Moves that preserve a source's block for the intervals that owe it.
-    fn preserve_moves(
-        &mut self,
-        batch: &mut Batch,
-        id: VolumeId,
-        block: Block,
-        moves: &mut Vec<Move>,
-    ) {
-        let owed: Vec<(PoolId, Seq)> = self
-            .state
-            .pools
-            .iter()
-            .filter_map(|(&pool, known)| Some((pool, known.chains.get(&id)?)))
-            .flat_map(|(pool, chain)| chain.owed_of(block).into_iter().map(move |t0| (pool, t0)))
-            .filter(|&(_, t0)| t0 < batch.plan)
-            .collect();
-        for (pool_id, t0) in owed {
-            let Some(pool) = self.state.pools.get_mut(&pool_id) else {
-                continue;
-            };
-            let slot = pool.allocator.allocate_credited();
-            batch.preserved.entry((id, pool_id, t0)).or_default().push((block.0, slot));
-            let mut pieces = Vec::with_capacity(1);
-            let view = View { state: &self.state, stage: &self.stage };
-            if view.as_of(id, t0, Some(pool_id), block, 0..4096, &mut pieces).is_ok() {
-                slot_moves(pool_id, slot, block, &pieces, moves);
-            }
-        }
-    }
-
-    /// Moves that make a thin volume's block its own.
-    fn own_moves(&mut self, batch: &mut Batch, id: VolumeId, block: Block, moves: &mut Vec<Move>) {
-        let Some(volume) = self.state.volumes.get(&id) else {
-            return;
-        };
-        let Backing::Thin(thin) = &volume.backing else {
-            return;
-        };
-        if thin.slots.contains(block) {
-            return;
-        }
-        let pool_id = thin.pool;
-        let mut pieces = Vec::with_capacity(2);
-        let before = batch.plan.next();
-        let view = View { state: &self.state, stage: &self.stage };
-        if view.image(id, block, 0..4096, before, &mut pieces).is_err() {
-            return;
-        }
-        let Some(pool) = self.state.pools.get_mut(&pool_id) else {
-            return;
-        };
-        let slot = pool.allocator.allocate_credited();
-        batch.owned.entry(id).or_default().push((block.0, slot));
-        slot_moves(pool_id, slot, block, &pieces, moves);
-    }
-
-    /// Step 4: what was copied counts.
-    fn record_copies(&mut self, batch: &mut Batch) {
-        for ((source, pool, t0), blocks) in std::mem::take(&mut batch.preserved) {
-            self.stats.preserved_blocks += blocks.len() as u64;
-            for blocks in blocks.chunks(RECORD_BLOCKS) {
-                let blocks = blocks.to_vec();
-                self.append(Record::Preserved { source, pool, t0, blocks }, None);
-            }
-        }
-        for (volume, blocks) in std::mem::take(&mut batch.owned) {
-            self.stats.owned_blocks += blocks.len() as u64;
-            for &(block, _) in &blocks {
-                batch.blocks.remove(&(volume, block));
-            }
-            for blocks in blocks.chunks(RECORD_BLOCKS) {
-                self.append(Record::Owned { volume, blocks: blocks.to_vec() }, None);
-            }
-        }
-    }
-
     /// Step 6: the newest versions, byte by byte, go home.
     fn write_homes(&mut self, batch: &mut Batch, barrier: BarrierId) {
         let mut moves = Vec::new();
@@ -463,10 +336,12 @@ impl Engine {
             let Some(volume) = self.state.volumes.get(&id) else {
                 continue;
             };
-            if self.target_is_gone(volume, block) {
+            let block = Block(block);
+            // Nobody can read what a failed copy holds.
+            let bytes = ByteRange { start: block.offset(), end: block.offset() + BLOCK_BYTES };
+            if self.image_is_gone(id, bytes) {
                 continue;
             }
-            let block = Block(block);
             let base = match &volume.backing {
                 Backing::Home => (Object::Home(id), block.offset()),
                 Backing::Thin(thin) => match thin.slots.get(block) {
@@ -488,17 +363,6 @@ impl Engine {
         self.stats.destaged_bytes += moves.iter().map(|moved| moved.bytes).sum::<u64>();
         batch.written = moves.iter().map(|moved| moved.to.0).collect();
         self.perform_moves(moves, barrier);
-    }
-
-    /// True for a block of a failed relationship's target: nobody can read it, nothing is written.
-    fn target_is_gone(&self, volume: &crate::state::Volume, block: u32) -> bool {
-        let track = block / volume.geometry.track_blocks();
-        volume
-            .as_target
-            .at(track)
-            .iter()
-            .filter_map(|id| self.state.relationships.get(id))
-            .any(|relationship| relationship.health != Health::Good)
     }
 
     /// A `Released` record is durable.

@@ -1,0 +1,96 @@
+//! The local store on a real file system.
+
+mod direct;
+mod files;
+mod ring;
+mod store;
+
+use std::fs::File;
+use std::io::IoSliceMut;
+
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use tempfile::TempDir;
+
+use super::directory::file_name;
+use super::*;
+use crate::io::{
+    Action, Buffer, Completion, CreateSpace, IoFailure, Object, Op, OpId, Outcome, Storage,
+    ZeroSpace,
+};
+use crate::units::{ByteRange, PoolId, VolumeId};
+
+const HOME: Object = Object::Home(VolumeId(1));
+const MIB: usize = 1 << 20;
+
+fn temporary() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+fn storage(dir: &TempDir) -> LocalStorage {
+    LocalStorage::open(dir.path(), Access::ReadWrite).expect("a new directory is free")
+}
+
+/// A ring on a store with one volume of 4 MiB.
+fn ring(dir: &TempDir) -> LocalRing {
+    let mut storage = storage(dir);
+    storage.create(HOME, 4 * MIB as u64, CreateSpace::Sparse).unwrap();
+    LocalRing::new(storage).unwrap()
+}
+
+/// Waits for `count` events other than `Woken`.
+fn events(ring: &mut LocalRing, count: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        ring.enter(Wait::Forever).unwrap();
+        ring.reap(&mut events);
+        events.retain(|event| !matches!(event, Event::Woken));
+    }
+    events
+}
+
+/// Performs one operation and waits for its end.
+fn perform(ring: &mut LocalRing, object: Object, action: Action) -> Result<Outcome, IoFailure> {
+    ring.perform(Op { id: OpId(77), object, action });
+    match events(ring, 1).pop() {
+        Some(Event::Completed(Completion { id: OpId(77), result })) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn read(ring: &mut LocalRing, offset: u64, bytes: usize) -> Vec<u8> {
+    let action = Action::Read { offset, buffer: Buffer::from_vec(vec![0xEE; bytes]) };
+    match perform(ring, HOME, action).unwrap() {
+        Outcome::Buffer(buffer) => buffer.into_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn write(ring: &mut LocalRing, offset: u64, data: &[u8]) {
+    let outcome = perform(ring, HOME, Action::Write { offset, data: data.into() }).unwrap();
+    assert!(matches!(outcome, Outcome::Buffer(buffer) if *buffer == *data));
+}
+
+/// Whether the page cache holds the byte at `offset`. Looking may make it do so a little later.
+fn is_cached(file: &File, offset: u64) -> bool {
+    let mut byte = [0];
+    let result = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
+    match result {
+        Ok(count) => count == 1,
+        Err(Errno::AGAIN) => false,
+        // In memory nothing ever waits.
+        Err(Errno::OPNOTSUPP) => true,
+        Err(other) => panic!("reading what is cached: {other}"),
+    }
+}
+
+/// Whether the file system of this directory has a cache that can be dropped; one in memory has none.
+fn has_a_cache(dir: &TempDir) -> bool {
+    let path = dir.path().join("probe");
+    std::fs::write(&path, "x").unwrap();
+    let file = File::open(&path).unwrap();
+    file.sync_data().unwrap();
+    assert!(is_cached(&file, 0));
+    fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    !is_cached(&file, 0)
+}
