@@ -45,6 +45,12 @@ const CHANGED_USUALLY: u64 = LARGEST / TRACK / 100 / 125;
 /// Writes until everything is home, so that the metadata alone is measured.
 const BETWEEN_DRAINS: usize = 10_000;
 const REFRESH_MAX: Duration = Duration::from_millis(500);
+/// Ten million with `FLASHTRACK_PRESERVED_BLOCKS=10000000`, as DESIGN.md asks, take half an hour of processor time.
+const PRESERVED_USUALLY: u64 = 200_000;
+const BLOCK: u64 = 4096;
+/// Memory of a server beyond that of the preserved blocks, and of each of these.
+const MEMORY_BYTES: u64 = 64 << 20;
+const BYTES_PER_PRESERVED_BLOCK: u64 = 12;
 /// Writes of a track each, as fast as they are taken.
 const BURST: u64 = 150_000;
 
@@ -93,13 +99,18 @@ fn query(server: &Server, id: u32, source_track: u32) -> Duration {
     took
 }
 
-/// The most memory that the server had at any time.
-fn assert_memory(server: &Server, when: &str) {
+/// What the kernel says of the server's memory, in KiB.
+fn memory_kib(server: &Server, field: &str) -> u64 {
     let path = format!("/proc/{}/status", server.id());
     let status = std::fs::read_to_string(path).expect("the server runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    let kib: u64 = kib.and_then(|kib| kib.trim().parse().ok()).expect("a number of KiB");
+    kib.and_then(|kib| kib.trim().parse().ok()).expect("a number of KiB")
+}
+
+/// The most memory that the server had at any time.
+fn assert_memory(server: &Server, when: &str) {
+    let kib = memory_kib(server, "VmHWM");
     println!("VmHWM {when}: {kib} KiB");
     assert!(kib < MEMORY_KIB_MAX, "{when}: {kib} KiB");
 }
@@ -230,5 +241,46 @@ fn m_03_a_burst_of_writes_that_owe_copies_is_held_in_bounded_memory() {
     Disk::of(&server, "s").write_zeroes_to(&ranges);
     println!("{BURST} tracks: {:?}", began.elapsed());
     assert_memory(&server, "after the burst");
+    server.end_by_kill();
+}
+
+/// Blocks become preserved by writes of zeroes: what is recorded of them is what it would be, without as many files' bytes.
+#[test]
+fn m_04_a_preserved_block_of_the_largest_volume_takes_at_most_twelve_bytes_of_memory() {
+    let blocks = std::env::var("FLASHTRACK_PRESERVED_BLOCKS").map_or(PRESERVED_USUALLY, |blocks| {
+        blocks.parse().expect("FLASHTRACK_PRESERVED_BLOCKS is a number")
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let server = Server::start_with(folder.path(), &[]);
+    server.command(&commands::pool("p", blocks * BLOCK));
+    server.command(&commands::full("s", LARGEST));
+    server.command(&commands::thin("t", LARGEST, "p"));
+    server.command(&commands::nocopy("s", "t"));
+    let mut random = Random::from_seed(0x04_71_B0_01);
+    let mut disk = Disk::of(&server, "s");
+
+    let began = Instant::now();
+    let mut left = blocks;
+    while left > 0 {
+        let some = left.min(BETWEEN_DRAINS as u64);
+        let block = |_| random.below(LARGEST / BLOCK);
+        let ranges: Vec<Range<u64>> =
+            (0..some).map(block).map(|block| block * BLOCK..(block + 1) * BLOCK).collect();
+        disk.write_zeroes_to(&ranges);
+        server.command(&Command::StoreDrain {});
+        left -= some;
+    }
+    println!("{blocks} blocks: {:?}", began.elapsed());
+
+    let pools = commands::pools(&server);
+    // Of so many blocks hardly any was drawn twice.
+    let preserved = pools[0].preserved_bytes / BLOCK;
+    assert!(preserved > blocks - blocks / 100, "{preserved} of {blocks} are preserved");
+    let allowed = (MEMORY_BYTES + preserved * BYTES_PER_PRESERVED_BLOCK) >> 10;
+    let (now, most) = (memory_kib(&server, "VmRSS"), memory_kib(&server, "VmHWM"));
+    println!(
+        "{preserved} preserved blocks: VmRSS {now} KiB, VmHWM {most} KiB, allowed {allowed} KiB"
+    );
+    assert!(now < allowed, "{now} KiB");
     server.end_by_kill();
 }
