@@ -103,6 +103,7 @@ pub struct Engine {
     runtimes: BTreeMap<VolumeId, Runtime>,
     reads: Slab<host::ReadInParts>,
     long: Slab<write::LongRequest>,
+    gatherings: Slab<moves::Gathering>,
     /// Writes that wait for room, oldest first (M2).
     waiting: VecDeque<room::WaitingWrite>,
     pressure: Pressure,

@@ -1,10 +1,20 @@
 //! Moves: bytes on their way from a place to an object, joined where both sides are neighbours.
+//!
+//! Where only one side is, operations are saved on that side:
+//! - what goes to neighbouring places is gathered: several reads, then one write (blocks preserved in new slots);
+//! - what comes from neighbouring places is scattered: one read, then several writes (frames of the journal, whose headers
+//!   lie in between).
+//!
+//! Invariants
+//! - V1 The moves of one call do not overlap where they go to, so their writes may end in any order.
+//! - V2 Nothing is written of a gathering of which a read failed; the barrier gets the error.
 
 use super::Engine;
 use super::barrier::BarrierId;
-use super::ops::TRANSFER_BYTES_MAX;
-use crate::io::Object;
+use super::ops::{Pending, TRANSFER_BYTES_MAX};
+use crate::io::{Action, Buffer, IoFailure, Object, Outcome};
 use crate::lookup::{Piece, Place};
+use crate::request::RequestError;
 use crate::stage::Content;
 use crate::units::{BLOCK_BYTES, Block, ByteRange, PoolId, Slot};
 
@@ -16,12 +26,177 @@ pub(super) struct Move {
     pub(super) bytes: u64,
 }
 
+/// Bytes that are gathered into one write, or scattered from one read, at most.
+const JOINED_BYTES_MAX: u64 = 256 << 10;
+/// Bytes of each part of these.
+const PART_BYTES_MAX: u64 = 16 << 10;
+/// Bytes between two frames' data that are read along: a header and the rest of a sector.
+const GAP_BYTES_MAX: u64 = 1024;
+
+/// Several reads on their way into one write.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    to: (Object, u64),
+    data: Buffer,
+    reads_left: usize,
+    failed: bool,
+    barrier: BarrierId,
+}
+
+/// One read on its way into several writes: where in it each begins, and how long it is.
+#[derive(Debug)]
+pub(super) struct Scattering {
+    parts: Vec<(usize, usize, (Object, u64))>,
+    barrier: BarrierId,
+}
+
+impl Move {
+    /// True for few bytes, whose copy in memory costs less than an operation. Zeroes of a home are none: they become holes.
+    fn is_worth_joining(&self) -> bool {
+        let hole = self.from == Place::Zeroes && matches!(self.to.0, Object::Home(_));
+        self.bytes <= PART_BYTES_MAX && !hole
+    }
+}
+
 impl Engine {
     /// Performs the moves; the barrier waits for them.
     pub(super) fn perform_moves(&mut self, moves: Vec<Move>, barrier: BarrierId) {
-        for moved in moves {
-            self.transfer(moved.from, moved.to, moved.bytes, barrier);
+        let mut scattered: Vec<(Object, u64, Move)> = Vec::new();
+        let mut moves = moves.into_iter().peekable();
+        while let Some(first) = moves.next() {
+            let mut group = vec![first];
+            let mut bytes = first.bytes;
+            while let Some(next) = moves.next_if(|next| {
+                next.to == (first.to.0, first.to.1 + bytes)
+                    && bytes + next.bytes <= JOINED_BYTES_MAX
+                    && [&first, next].into_iter().all(Move::is_worth_joining)
+            }) {
+                bytes += next.bytes;
+                group.push(next);
+            }
+            match (&group[..], self.object_of(first.from)) {
+                ([_], Some((object @ Object::Segment(_), offset))) if first.is_worth_joining() => {
+                    scattered.push((object, offset, first));
+                }
+                ([_], _) => self.transfer(first.from, first.to, first.bytes, barrier),
+                _ => self.gather_moves(&group, bytes, barrier),
+            }
         }
+        scattered.sort_unstable_by_key(|(object, offset, _)| (*object, *offset));
+        self.scatter_moves(&scattered, barrier);
+    }
+
+    /// Several reads, then one write of `bytes` bytes.
+    fn gather_moves(&mut self, group: &[Move], bytes: u64, barrier: BarrierId) {
+        let data = Buffer::zeroed(usize::try_from(bytes).expect("bounded by JOINED_BYTES_MAX"));
+        let to = group[0].to;
+        // One more than there are reads, until all are on their way.
+        let gathering = Gathering { to, data, reads_left: 1, failed: false, barrier };
+        let key = self.gatherings.insert(gathering);
+        self.hold(barrier);
+        for moved in group {
+            // Zeroes are there already.
+            let Some((object, offset)) = self.object_of(moved.from) else { continue };
+            let at = usize::try_from(moved.to.1 - to.1).expect("bounded by JOINED_BYTES_MAX");
+            let length = usize::try_from(moved.bytes).expect("bounded by JOINED_BYTES_MAX");
+            if let Some(gathering) = self.gatherings.get_mut(key) {
+                gathering.reads_left += 1;
+            }
+            let ticket = self.tickets.take();
+            let action = Action::Read { offset, buffer: Buffer::scratch(length) };
+            self.emit(object, action, Pending::Gather { gathering: key, at, ticket });
+        }
+        self.gathered(key);
+    }
+
+    /// A read of a gathering has ended.
+    pub(super) fn gather_part(
+        &mut self,
+        key: usize,
+        at: usize,
+        result: Result<Outcome, IoFailure>,
+    ) {
+        if let Some(gathering) = self.gatherings.get_mut(key) {
+            match result {
+                Ok(Outcome::Buffer(part)) => {
+                    gathering.data[at..at + part.len()].copy_from_slice(&part);
+                }
+                _ => gathering.failed = true,
+            }
+        }
+        self.gathered(key);
+    }
+
+    /// One read less; after the last one the data is written (V2).
+    fn gathered(&mut self, key: usize) {
+        let Some(gathering) = self.gatherings.get_mut(key) else {
+            return;
+        };
+        gathering.reads_left -= 1;
+        if gathering.reads_left > 0 {
+            return;
+        }
+        let Some(Gathering { to, data, failed, barrier, .. }) = self.gatherings.remove(key) else {
+            return;
+        };
+        if failed {
+            // A copy that cannot read its source must not look like a full pool.
+            self.release(barrier, Err(RequestError::Io));
+            return;
+        }
+        let action = Action::Write { offset: to.1, data };
+        self.emit(to.0, action, Pending::Wrote { barrier, object: to.0, ticket: None });
+    }
+
+    /// Moves from segments of the journal, in the order in which they lie there.
+    fn scatter_moves(&mut self, moves: &[(Object, u64, Move)], barrier: BarrierId) {
+        let near = |(object, offset, moved): &(Object, u64, Move), next: &(Object, u64, Move)| {
+            *object == next.0 && next.1 <= offset + moved.bytes + GAP_BYTES_MAX
+        };
+        let mut rest = moves;
+        while let Some((object, start, first)) = rest.first() {
+            let mut count = 1;
+            let mut end = start + first.bytes;
+            while let Some(next) = rest.get(count)
+                && near(&rest[count - 1], next)
+                && next.1 + next.2.bytes - start <= JOINED_BYTES_MAX
+            {
+                end = end.max(next.1 + next.2.bytes);
+                count += 1;
+            }
+            let (group, others) = rest.split_at(count);
+            rest = others;
+            if count == 1 {
+                self.transfer(first.from, first.to, first.bytes, barrier);
+                continue;
+            }
+            let index = |bytes: u64| usize::try_from(bytes).expect("bounded by TRANSFER_BYTES_MAX");
+            let parts = group
+                .iter()
+                .map(|(_, offset, moved)| (index(offset - start), index(moved.bytes), moved.to))
+                .collect();
+            self.hold(barrier);
+            let ticket = self.tickets.take();
+            let buffer = Buffer::scratch(index(end - start));
+            let scattering = Scattering { parts, barrier };
+            let action = Action::Read { offset: *start, buffer };
+            self.emit(*object, action, Pending::Scatter { scattering, ticket });
+        }
+    }
+
+    /// The one read of several moves has ended: each is written.
+    pub(super) fn scatter(&mut self, scattering: Scattering, result: Result<Outcome, IoFailure>) {
+        let Scattering { parts, barrier } = scattering;
+        let Ok(Outcome::Buffer(data)) = result else {
+            self.release(barrier, Err(RequestError::Io));
+            return;
+        };
+        for (at, bytes, to) in parts {
+            self.hold(barrier);
+            let action = Action::Write { offset: to.1, data: Buffer::from(&data[at..at + bytes]) };
+            self.emit(to.0, action, Pending::Wrote { barrier, object: to.0, ticket: None });
+        }
+        self.release(barrier, Ok(()));
     }
 }
 

@@ -171,6 +171,7 @@ impl Engine {
             runtimes: BTreeMap::new(),
             reads: Slab::default(),
             long: Slab::default(),
+            gatherings: Slab::default(),
             waiting: VecDeque::new(),
             pressure: Pressure::default(),
             commands: VecDeque::new(),

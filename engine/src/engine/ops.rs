@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::barrier::{BarrierId, HomeWrite, Host, Then};
+use super::moves::Scattering;
 use super::room::WaitingWrite;
 use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome, ZeroSpace};
 use crate::journal::WriteTicket;
@@ -27,6 +28,10 @@ pub(super) enum Pending {
     Wrote { barrier: BarrierId, object: Object, ticket: Option<Ticket> },
     /// First half of a transfer: what is read is then written.
     Moving { to: (Object, u64), barrier: BarrierId, ticket: Ticket },
+    /// One of the reads that are gathered into one write.
+    Gather { gathering: usize, at: usize, ticket: Ticket },
+    /// The one read that is scattered into several writes.
+    Scatter { scattering: Scattering, ticket: Ticket },
     /// Space in the home for a write that is to be staged.
     Allocate(WaitingWrite),
     /// A batch of frames.
@@ -112,6 +117,14 @@ impl Engine {
                     // A copy that cannot read its source must not look like a full pool.
                     _ => self.release(barrier, Err(RequestError::Io)),
                 }
+            }
+            Pending::Gather { gathering, at, ticket } => {
+                self.tickets.give_back(ticket);
+                self.gather_part(gathering, at, completion.result);
+            }
+            Pending::Scatter { scattering, ticket } => {
+                self.tickets.give_back(ticket);
+                self.scatter(scattering, completion.result);
             }
             Pending::Allocate(write) => self.space_allocated(write, completion.result),
             Pending::Journal(ticket) => self.journal_written(ticket, completion.result),

@@ -3,18 +3,11 @@
 use flashtrack_engine::admin::{Command, CopyMode};
 use flashtrack_engine::io::{Action, Object, Op};
 use flashtrack_engine::request::{RequestAction, RequestError};
-use flashtrack_engine::units::VolumeId;
 
-use crate::store::{BLOCK, Store, TRACK};
-
-const SOURCE: Object = Object::Home(VolumeId(0));
+use crate::store::{SOURCE, Store, TRACK, reads_the_source, thin_copy};
 
 fn syncs_the_source(op: &Op) -> bool {
     matches!((op.object, &op.action), (SOURCE, Action::Sync))
-}
-
-fn reads_the_source(op: &Op) -> bool {
-    matches!((op.object, &op.action), (SOURCE, Action::Read { .. }))
 }
 
 fn writes_a_pool(op: &Op) -> bool {
@@ -27,17 +20,6 @@ fn syncs_a_pool(op: &Op) -> bool {
 
 fn syncs_the_journal(op: &Op) -> bool {
     matches!((op.object, &op.action), (Object::Segment(_), Action::Sync))
-}
-
-/// A source of four tracks and a copy of it without background copy, in a pool of so many slots.
-fn thin_copy(slots: u64) -> Store {
-    let mut store = Store::new(16, None);
-    store.command(Command::PoolCreate { name: "pool".to_owned(), capacity_bytes: slots * BLOCK });
-    store.volume("source", 4 * TRACK, None);
-    store.volume("copy", 4 * TRACK, Some("pool"));
-    store.write_blocks(0, 0..64, 1);
-    store.copy("source", "copy", CopyMode::Nocopy);
-    store
 }
 
 #[test]

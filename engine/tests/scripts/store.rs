@@ -6,7 +6,7 @@ use flashtrack_engine::admin::{
     Answer, Command, CommandId, CopyMode, EstablishSpec, PairSpec, VolumeSpec,
 };
 use flashtrack_engine::geometry::VolumeType;
-use flashtrack_engine::io::{Buffer, Completion, IoFailure, Object, Op};
+use flashtrack_engine::io::{Action, Buffer, Completion, IoFailure, Object, Op};
 use flashtrack_engine::request::{
     Durability, Reply, ReplyData, Request, RequestAction, RequestError, RequestId,
 };
@@ -190,4 +190,23 @@ impl Store {
             other => panic!("block {block} of volume {volume} cannot be read: {other:?}"),
         }
     }
+}
+
+/// The home of the first volume.
+pub(crate) const SOURCE: Object = Object::Home(VolumeId(0));
+
+/// True for a read of the first volume's home.
+pub(crate) fn reads_the_source(op: &Op) -> bool {
+    matches!((op.object, &op.action), (SOURCE, Action::Read { .. }))
+}
+
+/// A source of four tracks and a copy of it without background copy, in a pool of so many slots.
+pub(crate) fn thin_copy(slots: u64) -> Store {
+    let mut store = Store::new(16, None);
+    store.command(Command::PoolCreate { name: "pool".to_owned(), capacity_bytes: slots * BLOCK });
+    store.volume("source", 4 * TRACK, None);
+    store.volume("copy", 4 * TRACK, Some("pool"));
+    store.write_blocks(0, 0..64, 1);
+    store.copy("source", "copy", CopyMode::Nocopy);
+    store
 }

@@ -1,0 +1,52 @@
+//! Small reads and writes of the destager are joined, and fail together (invariant V2 of the moves).
+
+use flashtrack_engine::request::RequestError;
+
+use crate::store::{reads_the_source, thin_copy};
+
+#[test]
+fn nothing_is_written_of_several_blocks_of_which_one_cannot_be_read() {
+    let mut store = thin_copy(1 << 10);
+    store.hold(reads_the_source);
+    store.write_blocks(0, 0..1, 2);
+    let batch_before = store.take_held();
+    store.hold(reads_the_source);
+    // Apart on the source, neighbours in the pool: two reads and one write.
+    store.write_blocks(0, 5..6, 2);
+    store.write_blocks(0, 9..10, 2);
+    store.end(batch_before);
+    let mut reads = store.take_held();
+    assert_eq!(reads.len(), 2, "{reads:?}");
+    store.done_to_pools.clear();
+
+    let last = reads.split_off(1);
+    store.end(reads);
+    store.fail(last);
+
+    assert!(!store.done_to_pools.iter().any(|it| it.starts_with("Write")), "something is kept");
+    let read = store.ask_for_block(1, 5);
+    let answer = store.answer(read);
+    assert!(matches!(answer, Some(Err(RequestError::Failed))), "{answer:?}");
+    assert_eq!(store.read_block(0, 5), [2; 4096], "the source goes on");
+}
+
+#[test]
+fn several_blocks_that_are_neighbours_in_the_pool_are_written_at_once() {
+    let mut store = thin_copy(1 << 10);
+    store.hold(reads_the_source);
+    store.write_blocks(0, 0..1, 2);
+    let batch_before = store.take_held();
+    for block in [5, 9, 12, 20] {
+        store.write_blocks(0, block..block + 1, 2);
+    }
+    store.done_to_pools.clear();
+
+    store.end(batch_before);
+
+    let writes = store.done_to_pools.iter().filter(|it| it.starts_with("Write"));
+    assert_eq!(writes.count(), 2, "one of each batch: {:?}", store.done_to_pools);
+    for block in [0, 5, 9, 12, 20] {
+        assert_eq!(store.read_block(1, block), [1; 4096]);
+        assert_eq!(store.read_block(0, block), [2; 4096]);
+    }
+}
