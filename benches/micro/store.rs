@@ -48,12 +48,12 @@ impl Store {
         }
     }
 
-    /// Carries requests out, all at once.
+    /// Carries requests out, all at once; their replies in their order.
     pub(crate) fn requests(
         &mut self,
         volume: VolumeId,
         actions: impl IntoIterator<Item = RequestAction>,
-    ) {
+    ) -> Vec<Reply> {
         let mut replies: Vec<Reply> = Vec::new();
         let mut asked = 0;
         for action in actions {
@@ -65,6 +65,8 @@ impl Store {
             self.turn();
             self.engine.take_replies(&mut replies);
         }
+        replies.sort_unstable_by_key(|reply| reply.id);
+        replies
     }
 
     fn turn(&mut self) {
