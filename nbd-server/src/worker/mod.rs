@@ -8,6 +8,7 @@ mod connection;
 mod connections;
 mod machine;
 mod mailbox;
+mod polling;
 mod requests;
 mod socket;
 mod stats;

@@ -21,6 +21,7 @@ use super::clock::Clock;
 use super::connection::Connection;
 use super::machine::Machine;
 use super::mailbox::{ConnectionReport, Message, Snapshot};
+use super::polling::{self, Polling};
 use super::requests::{InEngine, Requests, measure};
 use super::stats::{VolumeStats, WorkerStats};
 use super::sync_times::SyncTimes;
@@ -57,6 +58,7 @@ pub(super) struct Worker<M> {
     pub(super) volumes: BTreeMap<VolumeId, usize>,
     /// The engine was given something since its operations were last taken: no waiting.
     unsettled: bool,
+    polling: Polling,
     /// When a shutdown that was asked for stops waiting for clients.
     shutdown_until_us: Option<u64>,
     // Kept for their memory.
@@ -92,6 +94,7 @@ impl<M: Machine> Worker<M> {
             sync_times: SyncTimes::default(),
             volumes: BTreeMap::new(),
             unsettled: true,
+            polling: Polling::new(std::thread::available_parallelism().map_or(1, usize::from)),
             shutdown_until_us: None,
             events: Vec::new(),
             ops: Vec::new(),
@@ -104,10 +107,29 @@ impl<M: Machine> Worker<M> {
     /// Turns until a shutdown is complete.
     pub(super) fn run(mut self) -> Result<(), WorkerError> {
         while !self.has_ended() {
-            self.ring.enter(self.wait()).map_err(WorkerError::Ring)?;
+            let wait = self.wait();
+            if !self.look(wait).map_err(WorkerError::Ring)? {
+                self.ring.enter(wait).map_err(WorkerError::Ring)?;
+            }
             self.turn();
         }
         Ok(())
+    }
+
+    /// Looks for events for a short while instead of sleeping; true when there are some.
+    fn look(&mut self, wait: Wait) -> Result<bool, std::io::Error> {
+        if matches!(wait, Wait::No) || self.connections.is_empty() || !self.polling.begin() {
+            return Ok(false);
+        }
+        let end = std::time::Instant::now() + polling::LOOK;
+        loop {
+            self.ring.enter(Wait::No)?;
+            let found = self.ring.has_events();
+            if found || std::time::Instant::now() >= end {
+                self.polling.end(found);
+                return Ok(found);
+            }
+        }
     }
 
     fn turn(&mut self) {

@@ -294,6 +294,11 @@ impl LocalRing {
         Ok(())
     }
 
+    /// True when something has ended that was not reaped.
+    pub fn has_events(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Appends what has ended.
     pub fn reap(&mut self, events: &mut Vec<Event>) {
         events.append(&mut self.ready);

@@ -1,0 +1,75 @@
+//! Whether to look for events a little longer before sleeping.
+//!
+//! A client that asks for one thing at a time is back within microseconds of its reply. To sleep and be woken in between
+//! takes longer than that, so the worker looks for events for a short while first, as long as this finds some.
+//!
+//! Invariants
+//! - P1 An idle server sleeps: after a look that found nothing, looks are left out, twice as many each time.
+//! - P2 Nobody else waits for the processor meanwhile: with a single one there is no look at all.
+
+use std::time::Duration;
+
+/// How long a look lasts at most.
+pub(super) const LOOK: Duration = Duration::from_micros(50);
+/// Looks left out after many in vain: one less than this power of two.
+const MISSES_MAX: u32 = 10;
+
+/// What the looks so far have found.
+#[derive(Debug)]
+pub(super) struct Polling {
+    has_processors: bool,
+    /// Looks in vain since the last one that found something.
+    misses: u32,
+    /// Looks to leave out.
+    skip: u32,
+}
+
+impl Polling {
+    pub(super) fn new(processors: usize) -> Self {
+        Self { has_processors: processors > 1, misses: 0, skip: 0 }
+    }
+
+    /// True when it is worth a look now.
+    pub(super) fn begin(&mut self) -> bool {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        self.has_processors
+    }
+
+    /// What became of the look.
+    pub(super) fn end(&mut self, found: bool) {
+        if found {
+            self.misses = 0;
+        } else {
+            self.misses = (self.misses + 1).min(MISSES_MAX);
+            self.skip = (1 << self.misses) - 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number of looks in a thousand sleeps, when every look finds something or none does.
+    fn looks(processors: usize, found: bool) -> usize {
+        let mut polling = Polling::new(processors);
+        let look = |polling: &mut Polling| {
+            let looks = polling.begin();
+            if looks {
+                polling.end(found);
+            }
+            looks
+        };
+        (0..1000).filter(|_| look(&mut polling)).count()
+    }
+
+    #[test]
+    fn a_busy_server_looks_each_time_and_an_idle_one_hardly_ever() {
+        assert_eq!(looks(2, true), 1000);
+        assert!(looks(2, false) < 10);
+        assert_eq!(looks(1, true), 0);
+    }
+}
