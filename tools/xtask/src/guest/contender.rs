@@ -2,6 +2,8 @@
 //!
 //! Flashtrack's commands go to its server, those of the device mapper to the guest's shell (guest.sh).
 
+use std::path::PathBuf;
+
 use crate::error::Outcome;
 use crate::kernel::Kernel;
 use crate::server::Server;
@@ -82,6 +84,8 @@ const THIN_META_MEBIBYTES: u64 = 64;
 pub(super) struct Bed {
     pub(super) kernel: Kernel,
     pub(super) server: Server,
+    /// Where guest.sh is.
+    pub(super) library: PathBuf,
     /// Length of every volume.
     pub(super) volume_mebibytes: u64,
 }
@@ -89,7 +93,7 @@ pub(super) struct Bed {
 impl Bed {
     /// Runs `call` where the functions of guest.sh are known.
     pub(super) fn shell(&mut self, call: &str) -> Outcome<String> {
-        self.kernel.script(&format!("{}\n{call}", include_str!("guest.sh")))
+        self.kernel.script(&format!(". '{}'\n{call}", self.library.display()))
     }
 
     /// Waits until everything staged is at its final place.

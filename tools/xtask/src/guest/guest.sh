@@ -86,7 +86,7 @@ lay_out() {
     mkdir -p "$1" copy
     mount "$2" "$1"
     fio --name=load --filename="$1/load" --size="$3m" --rw=write --bs=1m --direct=1 --ioengine=libaio \
-        --iodepth=4 --end_fsync=1 --buffer_pattern="$4" --output="$1.log"
+        --iodepth=4 --end_fsync=1 --buffer_pattern="$4" --eta=never --output="$1.log"
     sync -f "$1"
 }
 
@@ -94,7 +94,7 @@ lay_out() {
 first_writes() (
     cd "$1"
     fio --name=first-writes --output-format=json --ioengine=libaio --direct=1 --iodepth=32 \
-        --read_iolog="$2" --end_fsync=1 --buffer_pattern="$3"
+        --read_iolog="$2" --end_fsync=1 --buffer_pattern="$3" --eta=never
 )
 
 # block NAME NUMBER: the different words in that block of the file.

@@ -136,13 +136,15 @@ impl Measurement {
                 .map_err(TaskError::file(&disk))?;
             disks.push(disk);
         }
+        let library = folder.join("guest.sh");
+        fs::write(&library, include_str!("guest.sh")).map_err(TaskError::file(&library))?;
         let mut kernel = Kernel::with_disks(Driver::Uml, folder, &disks)?;
         kernel.allow(SCRIPT_SECONDS + (options.mebibytes << 4) / SLOWEST_WRITES);
         let server_options: Vec<&str> = options.server_option.iter().map(String::as_str).collect();
         let server = Server::start(folder, Driver::Uml.server_address(), &server_options)?;
         Ok(Self {
             story,
-            bed: Bed { kernel, server, volume_mebibytes },
+            bed: Bed { kernel, server, library, volume_mebibytes },
             folder: folder.to_owned(),
             mebibytes: options.mebibytes,
             patterns: [Pattern::default(); CONTENDERS.len()],
