@@ -13,24 +13,27 @@
 
 mod contender;
 mod order;
+mod results;
 
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use clap::Parser;
-use flashtrack_benches::fio::{Measured, measured};
 use flashtrack_benches::machine::Machine;
-use flashtrack_benches::report::{Comparison, Goal, Report, Row, Side, Unit};
+use flashtrack_benches::report::Report;
 use flashtrack_benches::rounds::alternate;
 
 use self::contender::{Bed, CONTENDERS, Contender};
 use self::order::Order;
+use self::results::Run;
 use crate::error::{Outcome, TaskError};
 use crate::kernel::{Driver, Kernel};
 use crate::kernel_run;
 use crate::namespace;
+use crate::process;
 use crate::report as story;
 use crate::server::Server;
 use crate::setup;
@@ -43,12 +46,6 @@ const TURNS: usize = 2 * CONTENDERS.len();
 const SLOWEST_WRITES: u64 = 200;
 /// What the rest of a script takes, such as starting fio.
 const SCRIPT_SECONDS: u64 = 60;
-
-/// Below the tables.
-const NOTE: &str = "`share kept` is what a run under a copy reaches of the plain run of the same round; \
-    fio's fsync is in both. `drained`: the same until flashtrackd has brought everything staged to its \
-    final place; dm-thin and dm-snapshot stage nothing. On nbd, their disk is a plain volume of the same \
-    server; on ubd, a file beside its store, without NBD in between.";
 
 /// First writes under a copy in a guest kernel, beside dm-thin and dm-snapshot.
 #[derive(Debug, Parser)]
@@ -98,13 +95,6 @@ impl fmt::Display for Pattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:#010x}", self.0)
     }
-}
-
-/// What one run gave.
-struct Run {
-    measured: Measured,
-    /// Writes per second until everything is at its final place.
-    drained: f64,
 }
 
 struct Measurement {
@@ -164,7 +154,7 @@ impl Measurement {
             machine: Machine::here(&self.folder),
             settings: self.settings(options)?,
             rows: Vec::new(),
-            notes: vec![NOTE.to_owned()],
+            notes: vec![results::NOTE.to_owned()],
         };
         self.story.step("Each contender gets ext4 and a file with all its blocks");
         self.bed.shell("load dm-thin-pool; load dm-snapshot")?;
@@ -178,7 +168,7 @@ impl Measurement {
         self.story.step(&format!("{rounds} rounds"));
         let results = self.rounds(rounds)?;
         self.stop()?;
-        for row in rows(&results) {
+        for row in results::rows(&results) {
             report.add(row);
         }
         report.write(&output)?;
@@ -187,11 +177,11 @@ impl Measurement {
 
     /// What a reader of the results has to know, as lines of Markdown.
     fn settings(&mut self, options: &Options) -> Outcome<Vec<String>> {
-        let facts = self.bed.kernel.script(
-            "echo \"Linux $(uname -r), cores: $(nproc), MiB of memory: $(($(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024))\"",
-        )?;
+        let release = self.bed.kernel.release()?;
+        let cores = self.bed.shell("nproc")?;
+        let memory = self.bed.shell("free -m | awk '/^Mem/ {print $2}'")?;
         let mut lines = vec![
-            format!("- guest: user-mode Linux, {}", facts.trim()),
+            format!("- guest: user-mode Linux {release}, cores: {cores}, {memory} MiB of memory"),
             format!(
                 "- {} rounds after one that does not count; a file of {} MiB on ext4, {} writes in each run, \
                  fio with libaio, direct, depth 32",
@@ -233,6 +223,8 @@ impl Measurement {
         if !trace.exists() {
             fs::write(&trace, order.trace("load")).map_err(TaskError::file(&trace))?;
         }
+        // What another has left to the host to write would be waited for in this one's fsync.
+        process::output(Command::new("sync").arg("-f").arg(&self.folder))?;
         if with_copy {
             contender.take(&mut self.bed)?;
         }
@@ -296,100 +288,5 @@ impl Measurement {
         Err(TaskError::Check(format!(
             "flashtrackd drains and exits with 0; it ended with {code:?}"
         )))
-    }
-}
-
-impl Run {
-    /// From what fio printed, and the seconds that it took to bring everything to its final place afterwards.
-    fn read(printed: &str, draining: f64) -> Outcome<Self> {
-        let unexpected = || TaskError::Unexpected(format!("fio gave no result in {printed:?}"));
-        let measured = measured(printed.as_bytes()).ok_or_else(unexpected)?;
-        let drained = measured.operations / (measured.run_us / 1e6 + draining);
-        Ok(Self { measured, drained })
-    }
-}
-
-/// A row of the writes without a copy, one under a copy, and two of the share that was kept.
-fn rows(results: &[Vec<Run>]) -> Vec<Row> {
-    let named = || CONTENDERS.iter().map(|contender| contender.name).zip(results.chunks(2));
-    let writes = |workload: &str, under_copy: usize| Row {
-        workload: workload.to_owned(),
-        unit: Unit::PerSecond,
-        sides: named()
-            .map(|(name, pair)| {
-                let runs = pair[under_copy].iter().map(|run| run.measured).collect();
-                Side::of_runs(name, runs, |run| run.per_second)
-            })
-            .collect(),
-        comparisons: Vec::new(),
-    };
-    let shares = |workload: &str, value: fn(&Run) -> f64| Row {
-        workload: workload.to_owned(),
-        unit: Unit::Share,
-        sides: named()
-            .map(|(name, pair)| Side::of_values(name, shares(&pair[0], &pair[1], value)))
-            .collect(),
-        comparisons: (0..CONTENDERS.len())
-            .map(|side| Comparison { ours: side, theirs: None, goal: None })
-            .chain((1..CONTENDERS.len()).map(|peer| Comparison {
-                ours: 0,
-                theirs: Some(peer),
-                goal: Some(Goal::AtLeastTimes(1.0)),
-            }))
-            .collect(),
-    };
-    vec![
-        writes("first writes, plain", 0),
-        writes("first writes under a copy", 1),
-        shares("share kept", |run| run.measured.per_second),
-        shares("share kept, drained", |run| run.drained),
-    ]
-}
-
-/// What is kept of the plain runs under a copy, round by round.
-fn shares(plain: &[Run], under_copy: &[Run], value: fn(&Run) -> f64) -> Vec<f64> {
-    plain.iter().zip(under_copy).map(|(plain, copied)| value(copied) / value(plain)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PRINTED: &str = r#"note: a line before
-        {"jobs": [{
-            "read": {"iops": 0.0, "total_ios": 0, "runtime": 0},
-            "write": {"iops": 4000.0, "total_ios": 8000, "runtime": 2000}
-        }]}"#;
-
-    #[test]
-    fn what_is_drained_afterwards_takes_its_time_from_the_writes() {
-        let run = Run::read(PRINTED, 2.0).expect("fio's form");
-
-        assert!((run.measured.per_second - 4000.0).abs() < f64::EPSILON);
-        assert!((run.drained - 2000.0).abs() < f64::EPSILON);
-        assert!(Run::read("fio: out of memory", 0.0).is_err());
-    }
-
-    #[test]
-    fn a_share_is_that_of_the_same_round() {
-        let run = |drained| Run { measured: Measured::default(), drained };
-        let plain = [run(100.0), run(200.0)];
-        let under_copy = [run(50.0), run(150.0)];
-
-        assert_eq!(shares(&plain, &under_copy, |run| run.drained), [0.5, 0.75]);
-    }
-
-    #[test]
-    fn flashtrack_is_compared_with_every_peer() {
-        let runs = || vec![Run::read(PRINTED, 0.0).expect("fio's form")];
-        let results: Vec<Vec<Run>> = (0..TURNS).map(|_| runs()).collect();
-
-        let rows = rows(&results);
-
-        let against: Vec<_> =
-            rows[2].comparisons.iter().filter_map(|comparison| comparison.theirs).collect();
-        assert_eq!(against, [1, 2, 3, 4]);
-        assert_eq!(rows[2].sides[3].name, "dm-thin on ubd");
-        assert_eq!(rows[2].sides[3].values, [1.0]);
     }
 }
