@@ -184,8 +184,8 @@ fn command(workload: &Workload, target: &Target, bytes: u64) -> Command {
     command
 }
 
-/// What fio's JSON tells; a line of text may stand before it.
-fn measured(printed: &[u8]) -> Option<Measured> {
+/// What fio's JSON tells; a line of text may stand before it. None when it is not of fio's form.
+pub fn measured(printed: &[u8]) -> Option<Measured> {
     let start = printed.iter().position(|&byte| byte == b'{')?;
     let whole: serde_json::Value = serde_json::from_slice(printed.get(start..)?).ok()?;
     let job = whole.get("jobs")?.get(0)?;

@@ -11,7 +11,11 @@ use flashtrack_benches::{bare_loop, copies, direct, establish, peers, recovery};
 
 /// Measures Flashtrack side by side with its peers and with itself without copies.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask bench")]
+#[command(
+    name = "cargo xtask bench",
+    after_help = "And `guest`: first writes in a guest kernel, beside dm-thin and dm-snapshot; see \
+        `cargo xtask bench guest --help`"
+)]
 struct Arguments {
     #[command(subcommand)]
     run: Run,

@@ -70,6 +70,8 @@ pub enum Unit {
     Seconds,
     /// Mebibytes.
     Mebibytes,
+    /// A share of something else.
+    Share,
 }
 
 /// One side against another, or against a bound.
@@ -133,6 +135,7 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Seconds => "s",
             Self::Mebibytes => "MiB",
+            Self::Share => "x",
         }
     }
 
@@ -141,6 +144,7 @@ impl Unit {
             Self::PerSecond | Self::MebibytesPerSecond => format!("{value:.0}"),
             Self::Microseconds | Self::Mebibytes => format!("{value:.1}"),
             Self::Milliseconds | Self::Seconds => format!("{value:.3}"),
+            Self::Share => format!("{value:.2}"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: installs the peers, builds with optimisation and hands over to the program `bench`.
 //!
+//! What is measured in a guest kernel (see `guest`) is not that program's: it needs the kernel's shell.
+//!
 //! nbd-server is unpacked below `target`, not installed: Debian's package would start a server at NBD's own port.
 
 use std::fs;
@@ -7,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Outcome, TaskError};
+use crate::guest;
 use crate::namespace;
 use crate::process;
 use crate::server;
@@ -18,7 +21,7 @@ const NBD_SERVER: &str = "nbd-server";
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Options {
-    /// peers, copies, establish or recovery, and their options; --help shows them
+    /// peers, direct, copies, establish, recovery or guest, and their options; --help shows them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     words: Vec<String>,
 }
@@ -28,6 +31,11 @@ pub(crate) struct Options {
 /// # Errors
 /// Something cannot be installed or built, or a measurement fails.
 pub(crate) fn run(options: &Options) -> Outcome {
+    if let [first, rest @ ..] = options.words.as_slice()
+        && first == guest::NAME
+    {
+        return guest::run(rest);
+    }
     setup::packages(setup::BENCH)?;
     let target = namespace::target_folder()?;
     let unpacked = target.join("bench").join("peers").join("programs");

@@ -30,6 +30,9 @@ pub(crate) enum TaskError {
     /// A check of what the task is there to show.
     #[error("check failed: {0}")]
     Check(String),
+    /// Results that could not be computed or written.
+    #[error(transparent)]
+    Bench(#[from] flashtrack_benches::error::BenchError),
     /// Stopped by a signal.
     #[error("interrupted; everything that was started has been ended")]
     Interrupted,

@@ -41,6 +41,14 @@ impl Driver {
         if root && loaded() { Self::Host } else { Self::Uml }
     }
 
+    /// As it is named on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Uml => "uml",
+        }
+    }
+
     /// Address at which the server listens for this kernel.
     pub(crate) fn server_address(self) -> &'static str {
         match self {
@@ -55,7 +63,7 @@ const TAP_HOST: &str = "10.98.0.1";
 const TAP_GUEST: &str = "10.98.0.2";
 /// Devices that a run attaches at the same time, at most.
 const DEVICES_MIN: usize = 4;
-/// A script that takes longer has hung.
+/// A script that takes longer has hung, unless it was allowed more.
 const SCRIPT_SECONDS: u64 = 90;
 /// A kernel that takes longer to stop has hung.
 const STOP_SECONDS: u64 = 10;
@@ -71,6 +79,8 @@ pub(crate) struct Kernel {
     scripts: PathBuf,
     count: u32,
     devices: Vec<String>,
+    /// A script may take so long.
+    patience_seconds: u64,
 }
 
 impl Kernel {
@@ -79,6 +89,14 @@ impl Kernel {
     /// # Errors
     /// The tap device cannot be made, or the kernel does not come up.
     pub(crate) fn start(driver: Driver, folder: &Path) -> Outcome<Self> {
+        Self::with_disks(driver, folder, &[])
+    }
+
+    /// Starts the shell; a user-mode Linux guest has these files as `/dev/ubda`, `/dev/ubdb` and so on.
+    ///
+    /// # Errors
+    /// The tap device cannot be made, or the kernel does not come up.
+    pub(crate) fn with_disks(driver: Driver, folder: &Path, disks: &[PathBuf]) -> Outcome<Self> {
         let scripts = folder.join("scripts");
         let work = match driver {
             Driver::Host => folder.join("guest"),
@@ -91,7 +109,7 @@ impl Kernel {
             Driver::Uml => {
                 make_tap()?;
                 let init = write_script(&scripts, "init", &guest_init(&agent))?;
-                user_mode_linux(&init, folder)
+                user_mode_linux(&init, folder, disks)
             }
         };
         let log = folder.join("kernel.log");
@@ -104,8 +122,16 @@ impl Kernel {
             .map_err(|source| process::start(&command, source))?;
         let stdin = child.stdin.take().expect("the standard input was asked for as a pipe");
         let lines = read_lines(child.stdout.take().expect("the output was asked for as a pipe"));
-        let devices = Vec::new();
-        let mut kernel = Self { driver, child, stdin, lines, scripts, count: 0, devices };
+        let mut kernel = Self {
+            driver,
+            child,
+            stdin,
+            lines,
+            scripts,
+            count: 0,
+            devices: Vec::new(),
+            patience_seconds: SCRIPT_SECONDS,
+        };
         kernel.script("true")?;
         kernel.devices = kernel.free_devices()?;
         Ok(kernel)
@@ -114,6 +140,11 @@ impl Kernel {
     /// The kernel's release, such as `6.1.0`.
     pub(crate) fn release(&mut self) -> Outcome<String> {
         Ok(self.script("uname -r")?.trim().to_owned())
+    }
+
+    /// Lets every script from now on take at most so many seconds.
+    pub(crate) fn allow(&mut self, seconds: u64) {
+        self.patience_seconds = seconds;
     }
 
     /// The `n`th nbd device that this run may use.
@@ -131,7 +162,7 @@ impl Kernel {
     /// Runs `text` with `sh -e` and gives what it printed, its errors included.
     ///
     /// # Errors
-    /// It ends with another status than 0, or not within 90 seconds.
+    /// It ends with another status than 0, or not in the time that is allowed: 90 seconds.
     pub(crate) fn script(&mut self, text: &str) -> Outcome<String> {
         let (status, output) = self.run(text)?;
         if status == "0" {
@@ -153,7 +184,7 @@ impl Kernel {
             .and_then(|()| self.stdin.flush())
             .map_err(TaskError::file(&self.scripts.join(&name)))?;
         let end = format!("@end-of {name} ");
-        let deadline = Instant::now() + Duration::from_secs(SCRIPT_SECONDS);
+        let deadline = Instant::now() + Duration::from_secs(self.patience_seconds);
         let mut output: Vec<String> = Vec::new();
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -161,8 +192,24 @@ impl Kernel {
                     Some(status) => return Ok((status.to_owned(), output.join("\n"))),
                     None => output.push(line),
                 },
-                Err(reason) => return Err(silent(reason, text, &output)),
+                Err(reason) => return Err(self.silent(reason, text, &output)),
             }
+        }
+    }
+
+    fn silent(&self, reason: RecvTimeoutError, text: &str, output: &[String]) -> TaskError {
+        let last = output.len().saturating_sub(LINES_SHOWN);
+        let output = output[last..].join("\n");
+        let what = format!("in the kernel's shell `{}`", text.trim());
+        match reason {
+            RecvTimeoutError::Timeout => {
+                TaskError::Late { what, seconds: self.patience_seconds, output }
+            }
+            RecvTimeoutError::Disconnected => TaskError::Failed {
+                command: what,
+                status: "the kernel or its shell has ended".to_owned(),
+                output,
+            },
         }
     }
 
@@ -197,20 +244,6 @@ impl Kernel {
             Driver::Host => "the host's own kernel",
             Driver::Uml => "a user-mode Linux guest",
         }
-    }
-}
-
-fn silent(reason: RecvTimeoutError, text: &str, output: &[String]) -> TaskError {
-    let last = output.len().saturating_sub(LINES_SHOWN);
-    let output = output[last..].join("\n");
-    let what = format!("in the kernel's shell `{}`", text.trim());
-    match reason {
-        RecvTimeoutError::Timeout => TaskError::Late { what, seconds: SCRIPT_SECONDS, output },
-        RecvTimeoutError::Disconnected => TaskError::Failed {
-            command: what,
-            status: "the kernel or its shell has ended".to_owned(),
-            output,
-        },
     }
 }
 
@@ -257,14 +290,15 @@ fn guest_init(agent: &Path) -> String {
     )
 }
 
-fn user_mode_linux(init: &Path, folder: &Path) -> Command {
+fn user_mode_linux(init: &Path, folder: &Path, disks: &[PathBuf]) -> Command {
     let mut command = Command::new("linux.uml");
     command
         .args(["mem=512M", "rootfstype=hostfs", "rootflags=/", "root=/dev/root", "ro", "quiet"])
         .arg(format!("init={}", init.display()))
         .arg(format!("vec0:transport=tap,ifname={TAP},depth=128,gro=1"))
         .arg(format!("uml_dir={}", folder.display()))
-        .args(["con=null", "con0=fd:0,fd:1"]);
+        .args(["con=null", "con0=fd:0,fd:1"])
+        .args(disks.iter().enumerate().map(|(n, disk)| format!("ubd{n}={}", disk.display())));
     // The guest's memory is a file: in memory where there is such a file system.
     command.env("TMPDIR", if setup::present("/dev/shm") { Path::new("/dev/shm") } else { folder });
     command

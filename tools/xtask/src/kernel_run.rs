@@ -35,18 +35,26 @@ impl KernelRun {
     /// # Errors
     /// Something cannot be installed or built, or the run failed.
     pub(crate) fn enter(&self, task: &[&str]) -> Outcome {
-        setup::packages(setup::KERNEL_RUN)?;
         let driver = self.kernel.unwrap_or_else(Driver::available);
-        if driver == Driver::Uml {
-            setup::packages(setup::USER_MODE_LINUX)?;
-        }
-        println!("Building flashtrackd and flashtrack (release)");
-        server::build()?;
-        let afterwards = if self.keep { Afterwards::Keep } else { Afterwards::Remove };
-        let (name, network) = match driver {
-            Driver::Host => ("host", Network::Shared),
-            Driver::Uml => ("uml", Network::Own),
-        };
-        namespace::run(&[task, &["--kernel", name]].concat(), network, afterwards)
+        enter(driver, &[task, &["--kernel", driver.name()]].concat(), self.keep)
     }
+}
+
+/// Installs what a run with this kernel needs, builds, and runs the task of these words in namespaces of its own.
+///
+/// # Errors
+/// Something cannot be installed or built, or the run failed.
+pub(crate) fn enter(driver: Driver, task: &[&str], keep: bool) -> Outcome {
+    setup::packages(setup::KERNEL_RUN)?;
+    if driver == Driver::Uml {
+        setup::packages(setup::USER_MODE_LINUX)?;
+    }
+    println!("Building flashtrackd and flashtrack (release)");
+    server::build()?;
+    let afterwards = if keep { Afterwards::Keep } else { Afterwards::Remove };
+    let network = match driver {
+        Driver::Host => Network::Shared,
+        Driver::Uml => Network::Own,
+    };
+    namespace::run(task, network, afterwards)
 }

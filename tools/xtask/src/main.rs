@@ -6,6 +6,7 @@ mod bench;
 mod demo;
 mod error;
 mod files;
+mod guest;
 mod http;
 mod kernel;
 mod kernel_run;
@@ -41,7 +42,7 @@ enum Task {
     Demo(demo::Options),
     /// Copy PostgreSQL's two volumes under load, and show that the copies recover and lose nothing
     Postgres(postgres::Options),
-    /// Measure side by side with the peers: peers, copies, establish, recovery
+    /// Measure side by side with the peers: peers, direct, copies, establish, recovery, guest
     Bench(bench::Options),
     /// Run every check: what README and continuous integration call
     Test(test::Options),

@@ -48,6 +48,8 @@ pub(crate) const BENCH: &[Tool] = &[
     // Until Debian 12; later it comes with qemu-utils.
     tool("qemu-storage-daemon", "qemu-system-common"),
 ];
+/// What the guest needs for the copies that Linux itself makes.
+pub(crate) const GUEST: &[Tool] = &[tool("dmsetup", "dmsetup")];
 
 /// Where Debian keeps the programs of each major version of PostgreSQL.
 const POSTGRES: &str = "/usr/lib/postgresql";
@@ -57,7 +59,7 @@ const POSTGRES_SETTINGS: &str = "/etc/postgresql-common/createcluster.d/flashtra
 
 /// Installs everything that any task uses.
 pub(crate) fn everything() -> Outcome {
-    for tools in [KERNEL_RUN, USER_MODE_LINUX, TESTS, BENCH] {
+    for tools in [KERNEL_RUN, USER_MODE_LINUX, TESTS, BENCH, GUEST] {
         packages(tools)?;
     }
     postgres()?;
