@@ -1,19 +1,27 @@
 //! Small reads and writes of the destager are joined, and fail together (invariant V2 of the moves).
 
+use flashtrack_engine::io::Op;
 use flashtrack_engine::request::RequestError;
 
-use crate::store::{reads_the_source, thin_copy};
+use crate::store::{Store, reads_the_source, thin_copy};
 
-#[test]
-fn nothing_is_written_of_several_blocks_of_which_one_cannot_be_read() {
+/// A store with a copy, a batch of the destager that waits for the operations given, and writes of `blocks` behind it, which
+/// the next batch takes: apart on the source, neighbours in the pool.
+fn written_behind_a_batch(blocks: &[u64]) -> (Store, Vec<Op>) {
     let mut store = thin_copy(1 << 10);
     store.hold(reads_the_source);
     store.write_blocks(0, 0..1, 2);
     let batch_before = store.take_held();
     store.hold(reads_the_source);
-    // Apart on the source, neighbours in the pool: two reads and one write.
-    store.write_blocks(0, 5..6, 2);
-    store.write_blocks(0, 9..10, 2);
+    for &block in blocks {
+        store.write_blocks(0, block..block + 1, 2);
+    }
+    (store, batch_before)
+}
+
+#[test]
+fn nothing_is_written_of_several_blocks_of_which_one_cannot_be_read() {
+    let (mut store, batch_before) = written_behind_a_batch(&[5, 9]);
     store.end(batch_before);
     let mut reads = store.take_held();
     assert_eq!(reads.len(), 2, "{reads:?}");
@@ -32,13 +40,8 @@ fn nothing_is_written_of_several_blocks_of_which_one_cannot_be_read() {
 
 #[test]
 fn several_blocks_that_are_neighbours_in_the_pool_are_written_at_once() {
-    let mut store = thin_copy(1 << 10);
-    store.hold(reads_the_source);
-    store.write_blocks(0, 0..1, 2);
-    let batch_before = store.take_held();
-    for block in [5, 9, 12, 20] {
-        store.write_blocks(0, block..block + 1, 2);
-    }
+    let (mut store, batch_before) = written_behind_a_batch(&[5, 9, 12, 20]);
+    store.hold(|_| false);
     store.done_to_pools.clear();
 
     store.end(batch_before);
