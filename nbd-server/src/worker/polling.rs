@@ -7,10 +7,8 @@
 //! - P1 An idle server sleeps: after a look that found nothing, looks are left out, twice as many each time.
 //! - P2 Nobody else waits for the processor meanwhile: with a single one there is no look at all.
 
-use std::time::Duration;
-
-/// How long a look lasts at most.
-pub(super) const LOOK: Duration = Duration::from_micros(50);
+/// Microseconds that a look lasts at most.
+pub(super) const LOOK_US: u64 = 50;
 /// Looks left out after many in vain: one less than this power of two.
 const MISSES_MAX: u32 = 10;
 

@@ -121,11 +121,11 @@ impl<M: Machine> Worker<M> {
         if matches!(wait, Wait::No) || self.connections.is_empty() || !self.polling.begin() {
             return Ok(false);
         }
-        let end = std::time::Instant::now() + polling::LOOK;
+        let until_us = self.clock.now_us() + polling::LOOK_US;
         loop {
             self.ring.enter(Wait::No)?;
             let found = self.ring.has_events();
-            if found || std::time::Instant::now() >= end {
+            if found || self.clock.now_us() >= until_us {
                 self.polling.end(found);
                 return Ok(found);
             }
