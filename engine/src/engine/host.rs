@@ -268,15 +268,15 @@ impl Engine {
         range: ByteRange,
         result: Result<ReplyData, RequestError>,
     ) {
-        let gone = self.image_is_gone(host.volume, range) && !breaks!(self, ServeFailedTarget);
+        let volume = self.state.volumes.get(&host.volume);
+        let gone = volume.is_some_and(|volume| self.image_is_gone(volume, range))
+            && !breaks!(self, ServeFailedTarget);
         self.reply(host, if gone { Err(RequestError::Failed) } else { result });
     }
 
     /// True when some of these bytes of a target belong to a relationship that has failed: nobody can read or write them.
-    pub(super) fn image_is_gone(&self, id: VolumeId, range: ByteRange) -> bool {
-        self.state.volumes.get(&id).is_some_and(|volume| {
-            self.relationships_onto(volume, range).any(|known| known.health != Health::Good)
-        })
+    pub(super) fn image_is_gone(&self, volume: &Volume, range: ByteRange) -> bool {
+        self.relationships_onto(volume, range).any(|known| known.health != Health::Good)
     }
 
     /// Relationships whose target some of these bytes are.

@@ -108,15 +108,7 @@ impl Engine {
             }
             Pending::Moving { to, barrier, ticket } => {
                 self.tickets.give_back(ticket);
-                match completion.result {
-                    Ok(Outcome::Buffer(data)) => {
-                        let action = Action::Write { offset: to.1, data };
-                        let wrote = Pending::Wrote { barrier, object: to.0, ticket: None };
-                        self.emit(to.0, action, wrote);
-                    }
-                    // A copy that cannot read its source must not look like a full pool.
-                    _ => self.release(barrier, Err(RequestError::Io)),
-                }
+                self.moved(to, barrier, completion.result);
             }
             Pending::Gather { gathering, at, ticket } => {
                 self.tickets.give_back(ticket);
@@ -153,6 +145,17 @@ impl Engine {
             Place::Home(volume, offset) => Some((Object::Home(volume), offset)),
             Place::Pool(pool, offset) => Some((Object::Pool(pool), offset)),
             Place::Journal(position) => self.journal.locate(position),
+        }
+    }
+
+    /// What is to be moved has been read: it is written.
+    fn moved(&mut self, to: (Object, u64), barrier: BarrierId, result: Result<Outcome, IoFailure>) {
+        if let Ok(Outcome::Buffer(data)) = result {
+            let action = Action::Write { offset: to.1, data };
+            self.emit(to.0, action, Pending::Wrote { barrier, object: to.0, ticket: None });
+        } else {
+            // A copy that cannot read its source must not look like a full pool.
+            self.release(barrier, Err(RequestError::Io));
         }
     }
 

@@ -19,7 +19,7 @@ use crate::limits;
 use crate::lookup::{Piece, View};
 use crate::request::{Durability, RequestAction, RequestError};
 use crate::stage::{Content, Frame};
-use crate::state::{Backing, Record, Relationship, Volume};
+use crate::state::{Backing, Health, Record, Volume};
 use crate::tickets::Ticket;
 use crate::units::{
     BLOCK_BYTES, Block, ByteRange, PoolId, Position, RelationshipId, Seq, VolumeId,
@@ -195,12 +195,13 @@ impl Engine {
         }
         let volume =
             self.state.volumes.get(&change.volume).ok_or(RequestError::NoVolume(change.volume))?;
-        if self.image_is_gone(change.volume, change.range) {
-            return Err(RequestError::Failed);
-        }
-        let mut onto = self.relationships_onto(volume, change.range);
-        if onto.any(Relationship::inhibits_target) {
-            return Err(RequestError::Inhibited);
+        for known in self.relationships_onto(volume, change.range) {
+            if known.health != Health::Good {
+                return Err(RequestError::Failed);
+            }
+            if known.inhibits_target() {
+                return Err(RequestError::Inhibited);
+            }
         }
         let pool_failed = volume
             .pool()

@@ -339,7 +339,7 @@ impl Engine {
             let block = Block(block);
             // Nobody can read what a failed copy holds.
             let bytes = ByteRange { start: block.offset(), end: block.offset() + BLOCK_BYTES };
-            if self.image_is_gone(id, bytes) {
+            if self.image_is_gone(volume, bytes) {
                 continue;
             }
             let base = match &volume.backing {
