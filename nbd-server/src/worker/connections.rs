@@ -233,7 +233,8 @@ impl<M: Machine> Worker<M> {
             self.resume(place);
             self.send(place);
             self.receive(place);
-            if self.connections[place].is_gone() {
+            // A send that ended at once has listed it again.
+            if self.connections[place].is_gone() && !self.connections[place].is_listed {
                 self.forget(place);
             }
         }
@@ -262,7 +263,10 @@ impl<M: Machine> Worker<M> {
             let mut parts = std::mem::take(&mut connection.outgoing);
             session.take_output(&mut parts);
             connection.is_sending = true;
-            self.ring.send(place as u64, &connection.socket, parts);
+            let ended = self.ring.send(place as u64, &connection.socket, parts);
+            if let Some(sent) = ended {
+                self.take(sent);
+            }
         } else if session.is_finished() {
             let until_us = self.now_us.saturating_add(micros(LINGER_TIME));
             connection.linger(until_us);

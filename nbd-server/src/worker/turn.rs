@@ -122,8 +122,11 @@ impl<M: Machine> Worker<M> {
             return Ok(false);
         }
         let until_us = self.clock.now_us() + polling::LOOK_US;
+        self.ring.enter(Wait::No)?;
         loop {
-            self.ring.enter(Wait::No)?;
+            if self.ring.stirs() {
+                self.ring.enter(Wait::No)?;
+            }
             let found = self.ring.has_events();
             if found || self.clock.now_us() >= until_us {
                 self.polling.end(found);
@@ -168,18 +171,23 @@ impl<M: Machine> Worker<M> {
         let mut events = std::mem::take(&mut self.events);
         self.ring.reap(&mut events);
         for event in events.drain(..) {
-            match event {
-                Event::Completed(completion) => {
-                    let now_us = || self.clock.now_us();
-                    self.sync_times.end(&completion, now_us, &mut self.stats.syncs);
-                    self.machine.complete(completion);
-                }
-                Event::Received { token, buffer, result } => self.received(token, buffer, result),
-                Event::Sent { token, parts, result } => self.sent(token, parts, result),
-                Event::Woken => self.take_messages(),
-            }
+            self.take(event);
         }
         self.events = events;
+    }
+
+    /// Takes one event of the ring.
+    pub(super) fn take(&mut self, event: Event) {
+        match event {
+            Event::Completed(completion) => {
+                let now_us = || self.clock.now_us();
+                self.sync_times.end(&completion, now_us, &mut self.stats.syncs);
+                self.machine.complete(completion);
+            }
+            Event::Received { token, buffer, result } => self.received(token, buffer, result),
+            Event::Sent { token, parts, result } => self.sent(token, parts, result),
+            Event::Woken => self.take_messages(),
+        }
     }
 
     /// Performs what the engine wants, and what follows from operations that end at once.

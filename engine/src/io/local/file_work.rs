@@ -11,7 +11,7 @@ use io_uring::{opcode, squeue};
 
 use super::helper::Task;
 use super::in_flight::{InFlight, Next, count, ended, is_transient};
-use super::inline_writes::RING_PIECE_BYTES_MAX;
+use super::in_place::RING_PIECE_BYTES_MAX;
 use super::open_files::OpenFiles;
 use super::write_gates::Way;
 use crate::io::{Buffer, IoFailure, Object, OpId, Outcome, ZeroSpace};

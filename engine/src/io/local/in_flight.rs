@@ -16,6 +16,7 @@ use io_uring::{opcode, squeue};
 
 use super::file_work::FileWork;
 use super::helper::Task;
+use super::in_place;
 use super::ring::Event;
 use crate::io::{Buffer, Completion, IoFailure, Object, OpId, Outcome};
 
@@ -37,6 +38,8 @@ pub(super) struct Receive {
     pub(super) socket: Rc<OwnedFd>,
     pub(super) buffer: Buffer,
     pub(super) space: Range<usize>,
+    /// Bytes received into the buffer before, of which the same event tells.
+    pub(super) received: usize,
     pub(super) enough: Enough,
 }
 
@@ -131,7 +134,7 @@ impl InFlight {
             Self::Receive(receive) => Next::Ended(Event::Received {
                 token: receive.token,
                 buffer: receive.buffer,
-                result: bytes_or_error(result),
+                result: bytes_or_error(result).map(|bytes| receive.received + bytes),
             }),
             Self::Send(send) => send.advance(result),
             Self::Wake(..) => Next::Woken,
@@ -176,6 +179,24 @@ impl Sending {
         self.bytes = 0;
     }
 
+    /// Sends what the socket takes at once; gives the event if that was all.
+    pub(super) fn send_in_place(&mut self) -> Option<Event> {
+        let bytes = in_place::send(self.socket.as_ref()?, &self.parts);
+        self.bytes += bytes;
+        self.skip(bytes);
+        (bytes > 0 && self.next_part == self.parts.len()).then(|| self.ended(Ok(())))
+    }
+
+    /// The event of its end.
+    fn ended(&mut self, outcome: io::Result<()>) -> Event {
+        self.socket = None;
+        Event::Sent {
+            token: self.token,
+            parts: std::mem::take(&mut self.parts),
+            result: outcome.map(|()| self.bytes),
+        }
+    }
+
     fn submission(&mut self) -> squeue::Entry {
         let mut skip = self.next_byte;
         self.vectors.clear();
@@ -205,13 +226,7 @@ impl Sending {
         if outcome.is_ok() && self.next_part < self.parts.len() {
             return Next::Again(InFlight::Send(self));
         }
-        self.socket = None;
-        let event = Event::Sent {
-            token: self.token,
-            parts: std::mem::take(&mut self.parts),
-            result: outcome.map(|()| self.bytes),
-        };
-        Next::Sent(event, self)
+        Next::Sent(self.ended(outcome), self)
     }
 
     /// Moves on past `bytes` more bytes, and past empty parts.

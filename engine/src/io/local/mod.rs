@@ -7,7 +7,7 @@ mod directory;
 mod file_work;
 mod helper;
 mod in_flight;
-mod inline_writes;
+mod in_place;
 mod open_files;
 mod ring;
 mod storage;

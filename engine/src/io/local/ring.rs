@@ -2,7 +2,8 @@
 //!
 //! - R1 What was submitted is in `in_flight` until its result was taken: memory that the kernel uses
 //!   is neither freed nor moved, also when the ring is dropped.
-//! - R2 Every operation, receive and send gives exactly one event.
+//! - R2 Every operation, receive and send gives exactly one event; a send that ends at once gives it at once.
+//! - R3 Nothing is left lying: the kernel is entered whenever it says that it has something to do for this ring.
 
 #![expect(unsafe_code, reason = "submissions to io_uring point to memory that the kernel uses")]
 
@@ -24,7 +25,7 @@ use super::failure;
 use super::file_work::{FileStep, FileWork};
 use super::helper::{Finished, Helper, Task};
 use super::in_flight::{Enough, InFlight, Next, Receive, Sending};
-use super::inline_writes::{self, InlineWrites};
+use super::in_place::{self, InPlace};
 use super::storage::LocalStorage;
 use super::write_gates::WriteGates;
 use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome};
@@ -109,7 +110,7 @@ pub struct LocalRing {
     results: Vec<(u64, i32)>,
     #[expect(clippy::vec_box, reason = "the kernel needs them where they are")]
     spare_sends: Vec<Box<Sending>>,
-    inline_writes: InlineWrites,
+    in_place: InPlace,
     /// Of direct mode.
     gates: WriteGates<FileWork>,
 }
@@ -143,7 +144,7 @@ impl LocalRing {
             ready: Vec::new(),
             results: Vec::new(),
             spare_sends: Vec::new(),
-            inline_writes: InlineWrites::default(),
+            in_place: InPlace::default(),
             gates: WriteGates::default(),
         };
         this.push(InFlight::Wake(this.eventfd.as_raw_fd(), Box::new(0)));
@@ -176,15 +177,24 @@ impl LocalRing {
             Err(error) => return self.complete(id, Err(failure(&error))),
         };
         let step = match action {
-            Action::Read { offset, buffer } => FileStep::read(files, offset, buffer),
+            Action::Read { offset, buffer } if files.direct.is_some() => {
+                FileStep::read(files, offset, buffer)
+            }
+            Action::Read { offset, mut buffer } => {
+                let done = in_place::read(&files.cached, &mut buffer, offset);
+                if done == buffer.len() {
+                    return self.complete(id, Ok(Outcome::Buffer(buffer)));
+                }
+                FileStep::Read { offset, buffer, done, within: None }
+            }
             Action::Write { offset, data } if files.direct.is_some() => {
                 FileStep::write(files, offset, data)
             }
             Action::Write { offset, data } => {
                 let began = Instant::now();
-                if self.inline_writes.allowed(data.len(), began) {
-                    let result = inline_writes::write(&files.cached, &data, offset);
-                    self.inline_writes.took(began, Instant::now());
+                if self.in_place.allowed(data.len(), began) {
+                    let result = in_place::write(&files.cached, &data, offset);
+                    self.in_place.took(began, Instant::now());
                     let result = result.map_err(|error| failure(&error));
                     return self.complete(id, result.map(|()| Outcome::Buffer(data)));
                 }
@@ -222,13 +232,17 @@ impl LocalRing {
     }
 
     /// Receives what there is, at least one byte and at most what fits, into `buffer`.
-    pub fn receive(&mut self, token: u64, socket: &Rc<OwnedFd>, buffer: Buffer) {
+    pub fn receive(&mut self, token: u64, socket: &Rc<OwnedFd>, mut buffer: Buffer) {
+        if let Some(bytes) = in_place::receive(socket, &mut buffer) {
+            return self.ready.push(Event::Received { token, buffer, result: Ok(bytes) });
+        }
         let (socket, space) = (Rc::clone(socket), 0..buffer.len());
         self.push(InFlight::Receive(Receive {
             token,
             socket,
             buffer,
             space,
+            received: 0,
             enough: Enough::Some,
         }));
     }
@@ -242,11 +256,17 @@ impl LocalRing {
         &mut self,
         token: u64,
         socket: &Rc<OwnedFd>,
-        buffer: Buffer,
-        space: Range<usize>,
+        mut buffer: Buffer,
+        mut space: Range<usize>,
     ) {
-        let socket = Rc::clone(socket);
-        self.push(InFlight::Receive(Receive { token, socket, buffer, space, enough: Enough::All }));
+        // The end of the stream is left for the ring to find again.
+        let received = in_place::receive(socket, &mut buffer[space.clone()]).unwrap_or(0);
+        space.start += received;
+        if received > 0 && space.is_empty() {
+            return self.ready.push(Event::Received { token, buffer, result: Ok(received) });
+        }
+        let (socket, enough) = (Rc::clone(socket), Enough::All);
+        self.push(InFlight::Receive(Receive { token, socket, buffer, space, received, enough }));
     }
 
     /// Bytes that an object takes of its file system; 0 when there is none of that name.
@@ -254,15 +274,29 @@ impl LocalRing {
         self.storage.directory.allocated_bytes(object)
     }
 
-    /// Sends all bytes of all `parts` in their order.
-    pub fn send(&mut self, token: u64, socket: &Rc<OwnedFd>, parts: VecDeque<Buffer>) {
+    /// Sends all bytes of all `parts` in their order. When the socket takes them at once, the event is returned, and
+    /// none follows.
+    #[must_use = "a send that has ended is told nowhere else"]
+    pub fn send(
+        &mut self,
+        token: u64,
+        socket: &Rc<OwnedFd>,
+        parts: VecDeque<Buffer>,
+    ) -> Option<Event> {
         let mut send = self.spare_sends.pop().unwrap_or_else(Sending::new);
         send.begin(token, Rc::clone(socket), parts);
-        self.push(InFlight::Send(send));
+        let ended = send.send_in_place();
+        if ended.is_some() {
+            self.spare_sends.push(send);
+        } else {
+            self.push(InFlight::Send(send));
+        }
+        ended
     }
 
     /// Gives the kernel what was begun since the last call and waits as `wait` says, but not while an
-    /// event is ready. One system call, unless very much was begun.
+    /// event is ready. One system call, or none where there is nothing to give, to wait for or to be told, unless very
+    /// much was begun.
     ///
     /// # Errors
     /// The ring is broken; interruptions and timeouts are none.
@@ -277,6 +311,7 @@ impl LocalRing {
         }
         let wait = if self.ready.is_empty() { wait } else { Wait::No };
         let entered = match wait {
+            Wait::No if !self.kernel_is_needed() => Ok(0),
             Wait::No => {
                 let submitted = u32::try_from(self.ring.submission().len()).unwrap_or(u32::MAX);
                 // SAFETY: no argument is passed, so none has to be valid; the queue's entries are
@@ -292,6 +327,17 @@ impl LocalRing {
         usable(entered)?;
         self.take_results();
         Ok(())
+    }
+
+    /// True when the kernel has to be entered for what was begun, or to be told what has ended (R3).
+    fn kernel_is_needed(&mut self) -> bool {
+        let queue = self.ring.submission();
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
+    /// True when entering without waiting would, as far as can be seen without a system call, find an event.
+    pub fn stirs(&mut self) -> bool {
+        self.has_events() || self.kernel_is_needed() || !self.ring.completion().is_empty()
     }
 
     /// True when something has ended that was not reaped.
@@ -402,9 +448,9 @@ fn usable(entered: io::Result<usize>) -> io::Result<()> {
 /// The best ring that this kernel offers.
 fn set_up() -> Result<IoUring, RingError> {
     let mut best = IoUring::builder();
-    best.setup_single_issuer().setup_defer_taskrun().setup_coop_taskrun();
+    best.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
     let mut good = IoUring::builder();
-    good.setup_coop_taskrun();
+    good.setup_coop_taskrun().setup_taskrun_flag();
     let mut last = None;
     for mut builder in [best, good, IoUring::builder()] {
         match builder.setup_cqsize(COMPLETIONS).setup_clamp().build(SUBMISSIONS) {

@@ -49,7 +49,7 @@ fn a_long_send_arrives_whole_and_in_order_through_a_short_pipe() {
         received
     });
 
-    ring.send(5, &socket, parts);
+    assert!(ring.send(5, &socket, parts).is_none(), "it is longer than the pipe");
 
     match events(&mut ring, 1).pop() {
         Some(Event::Sent { token: 5, parts, result }) => {
@@ -60,6 +60,43 @@ fn a_long_send_arrives_whole_and_in_order_through_a_short_pipe() {
     }
     drop(socket);
     assert!(reader.join().unwrap() == expected);
+}
+
+#[test]
+fn a_short_send_ends_at_once_and_a_receive_of_what_has_arrived_needs_no_kernel() {
+    let dir = temporary();
+    let mut ring = ring(&dir);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (ours, theirs) = (Rc::new(OwnedFd::from(ours)), Rc::new(OwnedFd::from(theirs)));
+    let parts = ["ab", "", "c"].map(|part| Buffer::from(part.as_bytes()));
+
+    let sent = ring.send(5, &ours, VecDeque::from(parts));
+
+    let Some(Event::Sent { token: 5, parts, result: Ok(3) }) = &sent else { panic!("{sent:?}") };
+    assert_eq!(parts.len(), 3);
+    ring.receive(9, &theirs, Buffer::zeroed(8));
+    assert!(ring.has_events());
+    let received = events(&mut ring, 1).pop();
+    let Some(Event::Received { token: 9, buffer, result: Ok(3) }) = &received else {
+        panic!("{received:?}")
+    };
+    assert_eq!(buffer[..3], *b"abc");
+}
+
+#[test]
+fn what_is_not_in_place_stirs_the_ring_when_it_ends() {
+    let dir = temporary();
+    let mut ring = ring(&dir);
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    ring.receive(9, &Rc::new(OwnedFd::from(ours)), Buffer::zeroed(8));
+    ring.enter(Wait::No).unwrap();
+    assert!(!ring.stirs(), "nothing has arrived");
+
+    theirs.write_all(b"ab").unwrap();
+
+    assert!(ring.stirs());
+    ring.enter(Wait::No).unwrap();
+    assert!(ring.has_events());
 }
 
 #[test]
