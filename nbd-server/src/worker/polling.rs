@@ -1,14 +1,18 @@
 //! Whether to look for events a little longer before sleeping.
 //!
 //! A client that asks for one thing at a time is back within microseconds of its reply. To sleep and be woken in between
-//! takes longer than that, so the worker looks for events for a short while first, as long as this finds some.
+//! takes longer than that, so the worker looks for events for a short while first, as long as this finds some. A disk
+//! takes longer than a client; while requests wait for it, so do looks.
 //!
 //! Invariants
 //! - P1 An idle server sleeps: after a look that found nothing, looks are left out, twice as many each time.
 //! - P2 Nobody else waits for the processor meanwhile: with a single one there is no look at all.
 
-/// Microseconds that a look lasts at most.
-pub(super) const LOOK_US: u64 = 50;
+/// Microseconds that a look lasts at most while nothing is awaited but clients.
+const LOOK_US: u64 = 50;
+/// The same while requests are in the engine. At depth 32 with `--io direct` on a device that takes 350 us for a
+/// read, this gave 1.2 times the reads of 50 us.
+const LOOK_IN_FLIGHT_US: u64 = 300;
 /// Looks left out after many in vain: one less than this power of two.
 const MISSES_MAX: u32 = 10;
 
@@ -34,6 +38,11 @@ impl Polling {
             return false;
         }
         self.has_processors
+    }
+
+    /// Microseconds that it may last, with so many requests in the engine.
+    pub(super) fn look_us(requests: usize) -> u64 {
+        if requests == 0 { LOOK_US } else { LOOK_IN_FLIGHT_US }
     }
 
     /// What became of the look.

@@ -29,6 +29,11 @@ impl Requests {
         RequestId(self.0.insert(request) as u64)
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Gives the id back.
     pub(super) fn remove(&mut self, id: RequestId) -> Option<InEngine> {
         usize::try_from(id.0).ok().and_then(|id| self.0.try_remove(id))

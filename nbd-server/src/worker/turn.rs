@@ -21,7 +21,7 @@ use super::clock::Clock;
 use super::connection::Connection;
 use super::machine::Machine;
 use super::mailbox::{ConnectionReport, Message, Snapshot};
-use super::polling::{self, Polling};
+use super::polling::Polling;
 use super::requests::{InEngine, Requests, measure};
 use super::stats::{VolumeStats, WorkerStats};
 use super::sync_times::SyncTimes;
@@ -121,7 +121,7 @@ impl<M: Machine> Worker<M> {
         if matches!(wait, Wait::No) || self.connections.is_empty() || !self.polling.begin() {
             return Ok(false);
         }
-        let until_us = self.clock.now_us() + polling::LOOK_US;
+        let until_us = self.clock.now_us() + Polling::look_us(self.requests.len());
         self.ring.enter(Wait::No)?;
         loop {
             if self.ring.stirs() {
