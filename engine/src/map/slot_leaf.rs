@@ -1,7 +1,8 @@
 //! A leaf of `SlotMap`: a few hundred runs in three tightly sized vectors.
 //!
 //! Invariants
-//! - L1 The three vectors are equally long; place `i` of each describes run `i`.
+//! - L1 The vectors are equally long; place `i` of each describes run `i`. Only `extras` may be empty instead: then each run
+//!   is one block, as it is where random blocks are preserved, and costs eight bytes.
 //! - L2 Runs ascend, do not overlap, and hold 1 to `RUN_BLOCKS_MAX` blocks.
 
 use std::ops::Range;
@@ -57,7 +58,7 @@ pub(super) struct Leaf {
     starts: Vec<u32>,
     /// Slot of the first block of each run.
     slots: Vec<u32>,
-    /// Blocks of each run beyond the first one.
+    /// Blocks of each run beyond the first one; none are kept where no run has any (L1).
     extras: Vec<u16>,
 }
 
@@ -70,7 +71,7 @@ impl Leaf {
         SlotRun {
             block: Block(self.starts[at]),
             slot: Slot(self.slots[at]),
-            blocks: u32::from(self.extras[at]) + 1,
+            blocks: self.extras.get(at).map_or(0, |&extra| u32::from(extra)) + 1,
         }
     }
 
@@ -101,7 +102,7 @@ impl Leaf {
 
     /// Blocks of all runs.
     pub(super) fn blocks(&self) -> u64 {
-        self.extras.iter().map(|&extra| u64::from(extra) + 1).sum()
+        self.len() as u64 + self.extras.iter().map(|&extra| u64::from(extra)).sum::<u64>()
     }
 
     /// The runs that touch `range`, clipped to it.
@@ -119,13 +120,26 @@ impl Leaf {
     fn set(&mut self, at: usize, run: SlotRun) {
         self.starts[at] = run.block.0;
         self.slots[at] = run.slot.0;
-        self.extras[at] = extra_of(run);
+        self.make_room_for(run);
+        if let Some(extra) = self.extras.get_mut(at) {
+            *extra = extra_of(run);
+        }
+    }
+
+    /// Keeps lengths from now on if the run needs one (L1).
+    fn make_room_for(&mut self, run: SlotRun) {
+        if self.extras.is_empty() && run.blocks > 1 {
+            self.extras = vec![0; self.len()];
+        }
     }
 
     fn insert(&mut self, at: usize, run: SlotRun) {
+        self.make_room_for(run);
+        if run.blocks > 1 || !self.extras.is_empty() {
+            insert_tight(&mut self.extras, at, extra_of(run));
+        }
         insert_tight(&mut self.starts, at, run.block.0);
         insert_tight(&mut self.slots, at, run.slot.0);
-        insert_tight(&mut self.extras, at, extra_of(run));
     }
 
     /// Adds a run after all others.
@@ -136,30 +150,41 @@ impl Leaf {
     fn remove(&mut self, at: usize) {
         remove_tight(&mut self.starts, at);
         remove_tight(&mut self.slots, at);
-        remove_tight(&mut self.extras, at);
+        if !self.extras.is_empty() {
+            remove_tight(&mut self.extras, at);
+        }
     }
 
     /// Takes the runs from place `at` on into a leaf of their own.
     pub(super) fn split_off(&mut self, at: usize) -> Self {
-        let tail = Self {
+        let mut tail = Self {
             starts: self.starts.split_off(at),
             slots: self.slots.split_off(at),
-            extras: self.extras.split_off(at),
+            extras: self.extras.split_off(at.min(self.extras.len())),
         };
         self.starts.shrink_to_fit();
         self.slots.shrink_to_fit();
-        self.extras.shrink_to_fit();
+        for leaf in [self, &mut tail] {
+            if leaf.extras.iter().all(|&extra| extra == 0) {
+                leaf.extras.clear();
+            }
+            leaf.extras.shrink_to_fit();
+        }
         tail
     }
 
     /// Takes over the runs of `later`, which all come after this leaf's.
     pub(super) fn append(&mut self, later: &Self) {
+        if !self.extras.is_empty() || !later.extras.is_empty() {
+            self.extras.reserve_exact((self.len() + later.len()) - self.extras.len());
+            self.extras.resize(self.len(), 0);
+            self.extras.extend_from_slice(&later.extras);
+            self.extras.resize(self.len() + later.len(), 0);
+        }
         self.starts.reserve_exact(later.len());
         self.slots.reserve_exact(later.len());
-        self.extras.reserve_exact(later.len());
         self.starts.extend_from_slice(&later.starts);
         self.slots.extend_from_slice(&later.slots);
-        self.extras.extend_from_slice(&later.extras);
     }
 
     /// Adds one block that no run holds, joining runs where possible.
@@ -220,7 +245,8 @@ impl Leaf {
     /// When one does not hold.
     #[cfg(any(test, feature = "sim"))]
     pub(super) fn check_invariants(&self) {
-        assert_eq!((self.slots.len(), self.extras.len()), (self.len(), self.len()), "L1");
+        let extras = if self.extras.is_empty() { self.len() } else { self.extras.len() };
+        assert_eq!((self.slots.len(), extras), (self.len(), self.len()), "L1");
         let mut end = 0;
         for at in 0..self.len() {
             let run = self.run(at);

@@ -2,9 +2,8 @@
 //!
 //! A *run* is a stretch of neighbouring blocks in neighbouring slots. Runs lie in ascending order in
 //! *leaves* of up to 512 runs, three parallel vectors each, and a B-tree finds the leaf by its
-//! *fence*, a block at or before its first run. A random block costs about 11 bytes (a run of one:
-//! 4 for the block, 4 for the slot, 2 for the length, and slack); a long sequential stretch costs
-//! next to nothing.
+//! *fence*, a block at or before its first run. A random block costs about 9 bytes (4 for the block, 4 for the slot,
+//! and slack; 2 more for the length where its leaf has a longer run); a long sequential stretch costs next to nothing.
 //!
 //! Invariants
 //! - M1 Runs ascend over the whole map, do not overlap, and hold at least one block each.
