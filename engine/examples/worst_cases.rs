@@ -277,7 +277,7 @@ impl<S: Storage> Driver<S> {
             Action::Sync => storage.sync(object)?,
             Action::Create { bytes, space } => storage.create(object, bytes, space)?,
             Action::Remove => storage.remove(object)?,
-            Action::Zero { .. } | Action::Allocate { .. } => {}
+            Action::Zero { .. } | Action::Allocate { .. } | Action::Copy { .. } => {}
         }
         Ok(Outcome::Done)
     }

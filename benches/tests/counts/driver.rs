@@ -229,6 +229,7 @@ fn action_names(action: ActionKind) -> (&'static str, Option<&'static str>) {
     match action {
         ActionKind::Read => ("reads", Some("bytes read")),
         ActionKind::Write => ("writes", Some("bytes written")),
+        ActionKind::Copy => ("copies", Some("bytes copied")),
         ActionKind::Sync => ("syncs", None),
         ActionKind::Zero => ("zeroings", Some("bytes zeroed")),
         ActionKind::Allocate => ("allocations of space", None),

@@ -179,6 +179,12 @@ impl Engine {
             return;
         };
         let ticket = self.tickets.take();
+        if matches!((object, to.0), (Object::Home(_), Object::Home(_))) {
+            // Files of one folder: the file system may be able to share the blocks.
+            let action = Action::Copy { offset: to.1, from: object, from_offset: offset, bytes };
+            let pending = Pending::Wrote { barrier, object: to.0, ticket: Some(ticket) };
+            return self.emit(to.0, action, pending);
+        }
         let action = Action::Read { offset, buffer: Buffer::scratch(length) };
         self.emit(object, action, Pending::Moving { to, barrier, ticket });
     }

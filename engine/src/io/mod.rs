@@ -2,7 +2,7 @@
 //!
 //! Contract of whoever performs them (io_uring, the simulator, another store later):
 //! - Operations run in any order and in parallel; only a completion says that one has ended.
-//! - A `Read`, `Write` or `Zero` completes with success only when every byte is done; short results of
+//! - A `Read`, `Write`, `Copy` or `Zero` completes with success only when every byte is done; short results of
 //!   the system below are continued by the backend. A read past the end of an object gives zeroes.
 //! - `Sync` makes durable what was *completed* on that object before the sync began, and nothing
 //!   else. After a failed sync nothing is known of the object's unsynced writes (rule O9).
@@ -62,6 +62,18 @@ pub enum Action {
         offset: u64,
         /// What is written.
         data: Buffer,
+    },
+    /// Make bytes of this object, from `offset` on, those that another object has. Nobody writes to those meanwhile. The
+    /// backend may let both objects share the space; what it tells on success means nothing.
+    Copy {
+        /// First byte of this object.
+        offset: u64,
+        /// The other object.
+        from: Object,
+        /// Its first byte.
+        from_offset: u64,
+        /// Length in bytes.
+        bytes: u64,
     },
     /// Make completed writes of this object durable.
     Sync,

@@ -70,12 +70,29 @@ struct InFlight {
 
 #[derive(Clone, Debug)]
 enum Work {
-    Read { offset: u64, bytes: usize },
-    Change { offset: u64, content: Content },
+    Read {
+        offset: u64,
+        bytes: usize,
+    },
+    Change {
+        offset: u64,
+        content: Content,
+    },
+    /// Becomes a change once it has read.
+    Copy {
+        offset: u64,
+        from: (Object, u64),
+        bytes: u64,
+    },
     Sync,
     Allocate,
-    Map { offset: u64, bytes: u64 },
-    Create { bytes: u64 },
+    Map {
+        offset: u64,
+        bytes: u64,
+    },
+    Create {
+        bytes: u64,
+    },
     Remove,
 }
 
@@ -190,6 +207,9 @@ impl SimDisk {
             Action::Read { offset, buffer } => Work::Read { offset, bytes: buffer.len() },
             Action::Write { offset, data } => {
                 Work::Change { offset, content: Content::Data(Rc::new(data.into_vec())) }
+            }
+            Action::Copy { offset, from, from_offset, bytes } => {
+                Work::Copy { offset, from: (from, from_offset), bytes }
             }
             Action::Sync => Work::Sync,
             Action::Zero { offset, bytes, .. } => {
@@ -307,6 +327,12 @@ impl SimDisk {
                 let change = self.apply(op.object, *offset, content);
                 self.in_flight[index].phase = Phase::Applied(change);
                 self.pace == Pace::Shuffled && self.prng.once_in(4)
+            }
+            (Work::Copy { offset, from: (from, from_offset), bytes }, _) => {
+                let data = self.content(*from, *from_offset, *bytes);
+                let content = Content::Data(Rc::new(data));
+                self.in_flight[index].work = Work::Change { offset: *offset, content };
+                true
             }
             (Work::Sync, Phase::Waiting) => {
                 self.in_flight[index].phase = Phase::Syncing(self.deliveries);
@@ -427,7 +453,8 @@ impl SimDisk {
         }
         let (offset, bytes) = work.place();
         let range = ByteRange { start: offset, end: offset + bytes };
-        if let (Work::Change { .. }, Some(stored)) = (work, self.objects.get(&object))
+        if let (Work::Change { .. } | Work::Copy { .. }, Some(stored)) =
+            (work, self.objects.get(&object))
             && range.end > stored.bytes
         {
             wrong.push(format!("it ends at {} in an object of {} bytes", range.end, stored.bytes));
@@ -444,7 +471,7 @@ impl Work {
         match self {
             Self::Read { offset, bytes } => (*offset, *bytes as u64),
             Self::Change { offset, content } => (*offset, content.bytes()),
-            Self::Map { offset, bytes } => (*offset, *bytes),
+            Self::Copy { offset, bytes, .. } | Self::Map { offset, bytes } => (*offset, *bytes),
             Self::Create { bytes } => (0, *bytes),
             Self::Sync | Self::Allocate | Self::Remove => (0, 0),
         }

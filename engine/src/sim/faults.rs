@@ -39,6 +39,8 @@ pub enum ActionKind {
     Read,
     /// Bytes written.
     Write,
+    /// Bytes copied from another object.
+    Copy,
     /// Object synced.
     Sync,
     /// Bytes zeroed or punched.
@@ -59,6 +61,7 @@ impl ActionKind {
         match action {
             Action::Read { .. } => Self::Read,
             Action::Write { .. } => Self::Write,
+            Action::Copy { .. } => Self::Copy,
             Action::Sync => Self::Sync,
             Action::Zero { .. } => Self::Zero,
             Action::Allocate { .. } => Self::Allocate,

@@ -136,13 +136,15 @@ fn draw_fault(prng: &mut Prng) -> Fault {
         ActionKind::Sync,
         ActionKind::Sync,
         ActionKind::Write,
+        ActionKind::Copy,
         ActionKind::Read,
         ActionKind::Allocate,
         ActionKind::Zero,
         ActionKind::Create,
     ];
     let action = actions[prng.index(actions.len())];
-    let full = matches!(action, ActionKind::Write | ActionKind::Allocate) && prng.once_in(2);
+    let full = matches!(action, ActionKind::Write | ActionKind::Copy | ActionKind::Allocate)
+        && prng.once_in(2);
     Fault {
         object: objects[prng.index(objects.len())],
         action,

@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod export;
+#[path = "../common/loop_mount.rs"]
+mod loop_mount;
 mod server;
 mod small_file_system;
 

@@ -65,6 +65,11 @@ impl Running {
                 self.storage.write(object, offset, &data)?;
                 return Ok(Outcome::Buffer(data));
             }
+            Action::Copy { offset, from, from_offset, bytes } => {
+                let mut data = vec![0; usize::try_from(bytes).expect("it fits memory")];
+                self.storage.read(from, from_offset, &mut data)?;
+                self.storage.write(object, offset, &data)?;
+            }
             Action::Zero { offset, bytes, .. } => {
                 let zeroes = vec![0; usize::try_from(bytes).expect("it fits memory")];
                 self.storage.write(object, offset, &zeroes)?;

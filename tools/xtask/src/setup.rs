@@ -39,6 +39,9 @@ pub(crate) const TESTS: &[Tool] = &[
     tool("promtool", "prometheus"),
     tool("prometheus", "prometheus"),
     tool("systemd-analyze", "systemd"),
+    tool("mkfs.ext4", "e2fsprogs"),
+    tool("mkfs.xfs", "xfsprogs"),
+    tool("mkfs.btrfs", "btrfs-progs"),
 ];
 /// What the side-by-side runs measure with and beside; nbd-server apart, see `bench`.
 pub(crate) const BENCH: &[Tool] = &[

@@ -24,6 +24,25 @@ pub(super) struct FileWork {
     pub(super) step: FileStep,
     /// Direct I/O was refused for what is left.
     pub(super) cached_only: bool,
+    /// Of a copy that is made by reading and writing: where what is read is written to.
+    pub(super) then: Option<Box<WriteTo>>,
+}
+
+/// Where the second half of a copy goes.
+pub(super) struct WriteTo {
+    object: Object,
+    files: Arc<OpenFiles>,
+    offset: u64,
+}
+
+/// A copy from another file.
+#[derive(Debug)]
+pub(super) struct Copying {
+    pub(super) from: Object,
+    pub(super) from_files: Arc<OpenFiles>,
+    pub(super) from_offset: u64,
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
 }
 
 /// What is done to the file; `done` counts bytes.
@@ -50,6 +69,8 @@ pub(super) enum FileStep {
         offset: u64,
         bytes: u64,
     },
+    /// A copy by the file system, which the helper has it make.
+    Clone(Copying),
 }
 
 /// What was asked for, in a widened read.
@@ -87,19 +108,40 @@ impl FileStep {
     }
 }
 
-/// The result of a whole read.
-fn read_buffer(read: Buffer, within: Option<Within>) -> Outcome {
-    Outcome::Buffer(match within {
+/// What follows from a whole read.
+fn has_read(id: OpId, read: Buffer, within: Option<Within>, then: Option<Box<WriteTo>>) -> Next {
+    let data = match within {
         None => read,
         Some(Within { skip, mut buffer }) => {
             let bytes = buffer.len();
             buffer.copy_from_slice(&read[skip..skip + bytes]);
             buffer
         }
-    })
+    };
+    match then {
+        None => ended(id, Ok(Outcome::Buffer(data))),
+        Some(to) => {
+            let WriteTo { object, files, offset } = *to;
+            let step = FileStep::write(&files, offset, data);
+            Next::Again(InFlight::File(FileWork::new(id, object, files, step)))
+        }
+    }
 }
 
 impl FileWork {
+    pub(super) fn new(id: OpId, object: Object, files: Arc<OpenFiles>, step: FileStep) -> Self {
+        Self { id, object, files, step, cached_only: false, then: None }
+    }
+
+    /// A copy onto `object` that is made by reading and writing.
+    pub(super) fn copy(id: OpId, object: Object, files: Arc<OpenFiles>, copying: Copying) -> Self {
+        let Copying { from, from_files, from_offset, offset, bytes } = copying;
+        let length = usize::try_from(bytes).expect("a copy that is read and written fits memory");
+        let step = FileStep::read(&from_files, from_offset, Buffer::scratch(length));
+        let then = Some(Box::new(WriteTo { object, files, offset }));
+        Self { then, ..Self::new(id, from, from_files, step) }
+    }
+
     /// Whether what is left goes past the page cache (D1).
     fn is_direct(&self) -> bool {
         let Some(direct) = self.files.direct.as_ref().filter(|_| !self.cached_only) else {
@@ -110,7 +152,10 @@ impl FileWork {
             | FileStep::Write { offset, data: memory, done } => {
                 direct.alignment.fits(*offset + *done as u64, &memory[*done..])
             }
-            FileStep::Sync | FileStep::Zero { .. } | FileStep::Allocate { .. } => false,
+            FileStep::Sync
+            | FileStep::Zero { .. }
+            | FileStep::Allocate { .. }
+            | FileStep::Clone(_) => false,
         }
     }
 
@@ -119,7 +164,9 @@ impl FileWork {
         self.files.direct.as_ref()?;
         match self.step {
             FileStep::Write { .. } if self.is_direct() => Some(Way::Direct),
-            FileStep::Write { .. } | FileStep::Zero { .. } => Some(Way::Cached),
+            FileStep::Write { .. } | FileStep::Zero { .. } | FileStep::Clone(_) => {
+                Some(Way::Cached)
+            }
             FileStep::Read { .. } | FileStep::Sync | FileStep::Allocate { .. } => None,
         }
     }
@@ -158,6 +205,7 @@ impl FileWork {
             FileStep::Allocate { offset, bytes } => {
                 opcode::Fallocate::new(file, *bytes).offset(*offset).build()
             }
+            FileStep::Clone(_) => unreachable!("given to the helper"),
         }
     }
 
@@ -173,16 +221,16 @@ impl FileWork {
         let Ok(bytes) = usize::try_from(result) else {
             return self.failed(result);
         };
-        let Self { id, object, files, step, cached_only } = self;
+        let Self { id, object, files, step, cached_only, then } = self;
         let step = match step {
             FileStep::Read { mut buffer, done, within, .. } if bytes == 0 => {
                 buffer[done..].fill(0);
-                return ended(id, Ok(read_buffer(buffer, within)));
+                return has_read(id, buffer, within, then);
             }
             FileStep::Read { offset, buffer, done, within } => {
                 let done = done + bytes;
                 if done == buffer.len() {
-                    return ended(id, Ok(read_buffer(buffer, within)));
+                    return has_read(id, buffer, within, then);
                 }
                 FileStep::Read { offset, buffer, done, within }
             }
@@ -197,11 +245,14 @@ impl FileWork {
                 }
                 FileStep::Write { offset, data, done }
             }
-            FileStep::Sync | FileStep::Zero { .. } | FileStep::Allocate { .. } => {
+            FileStep::Sync
+            | FileStep::Zero { .. }
+            | FileStep::Allocate { .. }
+            | FileStep::Clone(_) => {
                 return ended(id, Ok(Outcome::Done));
             }
         };
-        Next::Again(InFlight::File(Self { id, object, files, step, cached_only }))
+        Next::Again(InFlight::File(Self { id, object, files, step, cached_only, then }))
     }
 
     fn failed(self, result: i32) -> Next {
@@ -226,7 +277,7 @@ mod tests {
         let cached = tempfile::tempfile().expect("a temporary file");
         let files = Arc::new(OpenFiles { cached, direct: None });
         let object = Object::Home(VolumeId(1));
-        InFlight::File(FileWork { id: OpId(1), object, files, step, cached_only: false })
+        InFlight::File(FileWork::new(OpId(1), object, files, step))
     }
 
     /// The work that goes on after a result.

@@ -12,7 +12,9 @@ use std::thread::JoinHandle;
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::clone::clone_range;
 use super::directory::Directory;
+use super::file_work::Copying;
 use super::open_files::OpenFiles;
 use crate::io::{CreateSpace, Object, OpId, ZeroSpace};
 
@@ -40,16 +42,39 @@ pub(super) enum Task {
         bytes: u64,
         space: ZeroSpace,
     },
+    /// A copy by the file system.
+    Clone {
+        object: Object,
+        files: Arc<OpenFiles>,
+        copying: Copying,
+    },
 }
 
 impl Task {
-    /// The object whose gate it has entered: zeroes are writes through the cache.
+    /// The object whose gate it has entered: zeroes are writes through the cache, and so are clones.
     fn entered(&self) -> Option<Object> {
         match self {
-            Self::Zero { object, files, .. } => files.direct.is_some().then_some(*object),
+            Self::Zero { object, files, .. } | Self::Clone { object, files, .. } => {
+                files.direct.is_some().then_some(*object)
+            }
             Self::Create { .. } | Self::Remove { .. } => None,
         }
     }
+}
+
+/// What a task has given.
+#[derive(Debug)]
+pub(super) enum Done {
+    Nothing,
+    /// The file of a new object.
+    Made(Object, File),
+    /// The file system does not make this copy.
+    NotCloned {
+        why: io::Error,
+        object: Object,
+        files: Arc<OpenFiles>,
+        copying: Copying,
+    },
 }
 
 /// What came of it.
@@ -58,7 +83,7 @@ pub(super) struct Finished {
     pub(super) id: OpId,
     /// The object whose gate (`write_gates`) the task had entered.
     pub(super) entered: Option<Object>,
-    pub(super) result: io::Result<Option<(Object, File)>>,
+    pub(super) result: io::Result<Done>,
 }
 
 /// The running thread. Dropping this waits for its last task.
@@ -110,18 +135,26 @@ impl Drop for Helper {
     }
 }
 
-fn run(directory: &Directory, task: Task) -> io::Result<Option<(Object, File)>> {
+fn run(directory: &Directory, task: Task) -> io::Result<Done> {
     match task {
         Task::Create { object, bytes, space } => {
-            directory.create_file(object, bytes, space).map(|file| Some((object, file)))
+            directory.create_file(object, bytes, space).map(|file| Done::Made(object, file))
         }
         Task::Remove { object, files } => {
             directory.remove_file(object)?;
             drop(files);
-            Ok(None)
+            Ok(Done::Nothing)
         }
         Task::Zero { files, offset, bytes, space, .. } => {
-            zero(&files.cached, offset, bytes, space).map(|()| None)
+            zero(&files.cached, offset, bytes, space).map(|()| Done::Nothing)
+        }
+        Task::Clone { object, files, copying } => {
+            let (from, to) = (&copying.from_files.cached, &files.cached);
+            let Copying { from_offset, offset, bytes, .. } = copying;
+            Ok(match clone_range(from, from_offset, to, offset, bytes) {
+                Ok(()) => Done::Nothing,
+                Err(why) => Done::NotCloned { why, object, files, copying },
+            })
         }
     }
 }

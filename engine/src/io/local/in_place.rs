@@ -50,19 +50,34 @@ pub(super) struct InPlace {
 }
 
 impl InPlace {
+    /// Writes all of `data` at byte `offset`; gives what the ring would: the number of bytes, or an error. `None` when the
+    /// write is the ring's.
+    pub(super) fn write(&mut self, file: &File, data: &[u8], offset: u64) -> Option<i32> {
+        let began = Instant::now();
+        if !self.allowed(data.len(), began) {
+            return None;
+        }
+        let result = write(file, data, offset);
+        self.took(began, Instant::now());
+        Some(match result {
+            Ok(()) => i32::try_from(data.len()).expect("it is short"),
+            Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
+        })
+    }
+
     /// True when a write of `bytes` bytes should be made in place, now.
-    pub(super) fn allowed(&self, bytes: usize, now: Instant) -> bool {
+    fn allowed(&self, bytes: usize, now: Instant) -> bool {
         bytes <= BYTES_MAX && self.paused_until.is_none_or(|until| until <= now)
     }
 
     /// Learns how long a write made in place took.
-    pub(super) fn took(&mut self, began: Instant, ended: Instant) {
+    fn took(&mut self, began: Instant, ended: Instant) {
         self.paused_until = (ended - began > SLOW).then(|| ended + PAUSE);
     }
 }
 
-/// Writes all of `data` at byte `offset`, in pieces.
-pub(super) fn write(file: &File, data: &[u8], mut offset: u64) -> io::Result<()> {
+/// Writes all of `data`, in pieces.
+fn write(file: &File, data: &[u8], mut offset: u64) -> io::Result<()> {
     for piece in data.chunks(PIECE_BYTES_MAX) {
         file.write_all_at(piece, offset)?;
         offset += piece.len() as u64;
@@ -70,13 +85,14 @@ pub(super) fn write(file: &File, data: &[u8], mut offset: u64) -> io::Result<()>
     Ok(())
 }
 
-/// Reads what the page cache holds of the bytes at `offset`; tells how many those are, 0 where none are or the read
-/// is the ring's.
-pub(super) fn read(file: &File, buffer: &mut [u8], offset: u64) -> usize {
+/// Reads what the page cache holds of the bytes at `offset`; gives how many those are. `None` where there are none, or the
+/// read is the ring's.
+pub(super) fn read(file: &File, buffer: &mut [u8], offset: u64) -> Option<i32> {
     if buffer.len() > BYTES_MAX {
-        return 0;
+        return None;
     }
-    preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT).unwrap_or(0)
+    let read = preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT);
+    read.ok().filter(|&bytes| bytes > 0).and_then(|bytes| i32::try_from(bytes).ok())
 }
 
 /// Receives what has arrived; tells how many bytes that is, 0 at the end of the stream, `None` when it is the ring's.
@@ -112,9 +128,10 @@ mod tests {
         // A file system in memory may refuse reads that must not wait.
         let done = read(&file, &mut buffer, 40);
 
-        assert!([0, 60].contains(&done), "{done}");
+        assert!([None, Some(60)].contains(&done), "{done:?}");
+        let done = usize::try_from(done.unwrap_or(0)).expect("a number of bytes");
         assert_eq!(buffer[..done], vec![7; done]);
-        assert_eq!(read(&file, &mut vec![0; BYTES_MAX + 1], 0), 0);
+        assert_eq!(read(&file, &mut vec![0; BYTES_MAX + 1], 0), None);
     }
 
     #[test]

@@ -3,13 +3,16 @@
 //! `LocalStorage` is the directory: names, lock, and plain blocking calls for opening a store.
 //! `LocalRing` takes it over and performs operations, and the worker's sockets, on one `io_uring`.
 
+mod clone;
 mod directory;
 mod file_work;
 mod helper;
+mod holes;
 mod in_flight;
 mod in_place;
 mod open_files;
 mod ring;
+mod set_up;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -17,7 +20,8 @@ mod write_gates;
 
 pub use directory::{Access, OpenStoreError};
 pub use open_files::{IoMode, UnknownIoMode};
-pub use ring::{Event, LocalRing, RingError, Wait};
+pub use ring::{Event, LocalRing, Wait};
+pub use set_up::RingError;
 pub use storage::LocalStorage;
 
 use super::IoFailure;

@@ -14,46 +14,25 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, squeue};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{SeekFrom, seek};
 
-use super::failure;
-use super::file_work::{FileStep, FileWork};
-use super::helper::{Finished, Helper, Task};
+use super::file_work::{Copying, FileStep, FileWork};
+use super::helper::{Done, Finished, Helper, Task};
+use super::holes::data_ranges;
 use super::in_flight::{Enough, InFlight, Next, Receive, Sending};
 use super::in_place::{self, InPlace};
+use super::set_up::{RingError, set_up};
 use super::storage::LocalStorage;
 use super::write_gates::WriteGates;
+use super::{clone, failure};
 use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome};
-use crate::units::ByteRange;
 
-/// Entries of the submission queue; what does not fit waits in `backlog`.
-const SUBMISSIONS: u32 = 1024;
-/// Entries of the completion queue; the kernel keeps what does not fit, at a price.
-const COMPLETIONS: u32 = 8192;
-/// Ranges that `Map` tells apart; what lies behind them counts as data.
-const MAP_RANGES_MAX: usize = 1024;
 /// `IORING_ENTER_GETEVENTS`: have the kernel post completions without waiting for one.
 const ENTER_GETEVENTS: u32 = 1;
-
-/// Why there is no ring.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RingError {
-    /// The administrator or a container runtime forbids it.
-    #[error(
-        "io_uring is switched off on this machine: see /proc/sys/kernel/io_uring_disabled (0 allows \
-         it) and, in a container, the seccomp profile: {0}"
-    )]
-    Disabled(#[source] io::Error),
-    /// The kernel has none that serves.
-    #[error("io_uring cannot be set up (Linux 6.1 or newer is needed): {0}")]
-    Setup(#[source] io::Error),
-}
 
 /// Something that the ring has to tell.
 #[derive(Debug)]
@@ -113,6 +92,8 @@ pub struct LocalRing {
     in_place: InPlace,
     /// Of direct mode.
     gates: WriteGates<FileWork>,
+    /// The file system has not yet said that it cannot (K1 of `clone`).
+    clones: bool,
 }
 
 impl std::fmt::Debug for LocalRing {
@@ -146,6 +127,7 @@ impl LocalRing {
             spare_sends: Vec::new(),
             in_place: InPlace::default(),
             gates: WriteGates::default(),
+            clones: true,
         };
         this.push(InFlight::Wake(this.eventfd.as_raw_fd(), Box::new(0)));
         Ok(this)
@@ -170,6 +152,10 @@ impl LocalRing {
                 let files = self.storage.forget(object);
                 return self.helper.run(id, Task::Remove { object, files });
             }
+            Action::Copy { offset, from, from_offset, bytes } => {
+                let begun = self.begin_copy(id, (object, offset), (from, from_offset), bytes);
+                return begun.unwrap_or_else(|error| self.complete(id, Err(failure(&error))));
+            }
             _ => {}
         }
         let files = match self.storage.files(object) {
@@ -177,29 +163,8 @@ impl LocalRing {
             Err(error) => return self.complete(id, Err(failure(&error))),
         };
         let step = match action {
-            Action::Read { offset, buffer } if files.direct.is_some() => {
-                FileStep::read(files, offset, buffer)
-            }
-            Action::Read { offset, mut buffer } => {
-                let done = in_place::read(&files.cached, &mut buffer, offset);
-                if done == buffer.len() {
-                    return self.complete(id, Ok(Outcome::Buffer(buffer)));
-                }
-                FileStep::Read { offset, buffer, done, within: None }
-            }
-            Action::Write { offset, data } if files.direct.is_some() => {
-                FileStep::write(files, offset, data)
-            }
-            Action::Write { offset, data } => {
-                let began = Instant::now();
-                if self.in_place.allowed(data.len(), began) {
-                    let result = in_place::write(&files.cached, &data, offset);
-                    self.in_place.took(began, Instant::now());
-                    let result = result.map_err(|error| failure(&error));
-                    return self.complete(id, result.map(|()| Outcome::Buffer(data)));
-                }
-                FileStep::write(files, offset, data)
-            }
+            Action::Read { offset, buffer } => FileStep::read(files, offset, buffer),
+            Action::Write { offset, data } => FileStep::write(files, offset, data),
             Action::Sync => FileStep::Sync,
             Action::Zero { offset, bytes, space } => FileStep::Zero { offset, bytes, space },
             Action::Allocate { offset, bytes } => FileStep::Allocate { offset, bytes },
@@ -207,27 +172,81 @@ impl LocalRing {
                 let ranges = data_ranges(&files.cached, offset, bytes);
                 return self.complete(id, ranges.map(Outcome::Data).map_err(|e| failure(&e)));
             }
-            Action::Create { .. } | Action::Remove => unreachable!("given to the helper above"),
+            Action::Create { .. } | Action::Remove | Action::Copy { .. } => {
+                unreachable!("dealt with above")
+            }
         };
         let files = Arc::clone(files);
-        self.begin(FileWork { id, object, files, step, cached_only: false });
+        self.begin(FileWork::new(id, object, files, step));
     }
 
-    /// Submits an operation on a file as soon as its gate lets it.
+    /// Begins a copy: by the file system, unless it cannot.
+    fn begin_copy(
+        &mut self,
+        id: OpId,
+        (object, offset): (Object, u64),
+        (from, from_offset): (Object, u64),
+        bytes: u64,
+    ) -> io::Result<()> {
+        let from_files = Arc::clone(self.storage.files(from)?);
+        let files = Arc::clone(self.storage.files(object)?);
+        let copying = Copying { from, from_files, from_offset, offset, bytes };
+        self.begin(if self.clones {
+            FileWork::new(id, object, files, FileStep::Clone(copying))
+        } else {
+            FileWork::copy(id, object, files, copying)
+        });
+        Ok(())
+    }
+
+    /// Performs an operation on a file: in place, or submitted as soon as its gate lets it.
     fn begin(&mut self, work: FileWork) {
+        let Some(work) = self.try_in_place(work) else {
+            return;
+        };
         let work = match work.way() {
             None => Some(work),
             Some(way) => self.gates.enter(work.object, way, work),
         };
         if let Some(work) = work {
-            self.push(InFlight::File(work));
+            self.start(work);
         }
+    }
+
+    /// Does in place what is of that kind and was not begun, and gives back what is the ring's.
+    fn try_in_place(&mut self, mut work: FileWork) -> Option<FileWork> {
+        if work.files.direct.is_some() {
+            return Some(work);
+        }
+        let result = match &mut work.step {
+            FileStep::Read { offset, buffer, done: 0, .. } => {
+                in_place::read(&work.files.cached, buffer, *offset)
+            }
+            FileStep::Write { offset, data, done: 0 } => {
+                self.in_place.write(&work.files.cached, data, *offset)
+            }
+            _ => None,
+        };
+        let Some(result) = result else {
+            return Some(work);
+        };
+        self.follow(work.advance(result));
+        None
     }
 
     /// Submits what a submission that has ended kept waiting.
     fn leave(&mut self, object: Object) {
         for work in self.gates.leave(object) {
-            self.push(InFlight::File(work));
+            self.start(work);
+        }
+    }
+
+    fn start(&mut self, work: FileWork) {
+        match work {
+            FileWork { id, object, files, step: FileStep::Clone(copying), .. } => {
+                self.helper.run(id, Task::Clone { object, files, copying });
+            }
+            work => self.push(InFlight::File(work)),
         }
     }
 
@@ -390,8 +409,18 @@ impl LocalRing {
     }
 
     fn advance(&mut self, work: InFlight, result: i32) {
-        let mut entered = work.entered();
-        match work.advance(result) {
+        let entered = work.entered();
+        let next = work.advance(result);
+        // The helper goes on with it, and leaves the gate in the end.
+        let leaves = !matches!(next, Next::Help(..));
+        self.follow(next);
+        if let Some(object) = entered.filter(|_| leaves) {
+            self.leave(object);
+        }
+    }
+
+    fn follow(&mut self, next: Next) {
+        match next {
             Next::Ended(event) => self.ready.push(event),
             Next::Sent(event, send) => {
                 self.ready.push(event);
@@ -399,26 +428,30 @@ impl LocalRing {
             }
             Next::Again(InFlight::File(work)) => self.begin(work),
             Next::Again(work) => self.push(work),
-            Next::Help(id, task) => {
-                entered = None;
-                self.helper.run(id, task);
-            }
+            Next::Help(id, task) => self.helper.run(id, task),
             Next::Woken => {
-                while let Some(Finished { id, entered, result }) = self.helper.finished() {
-                    let result = result.map_err(|error| failure(&error)).map(|made| {
-                        if let Some((object, file)) = made {
-                            self.storage.insert(object, file);
-                        }
-                        Outcome::Done
-                    });
-                    self.complete(id, result);
-                    if let Some(object) = entered {
-                        self.leave(object);
-                    }
+                while let Some(finished) = self.helper.finished() {
+                    self.take_finished(finished);
                 }
                 self.ready.push(Event::Woken);
                 self.push(InFlight::Wake(self.eventfd.as_raw_fd(), Box::new(0)));
             }
+        }
+    }
+
+    /// Takes a result of the helper.
+    fn take_finished(&mut self, Finished { id, entered, result }: Finished) {
+        match result {
+            Ok(Done::NotCloned { why, object, files, copying }) => {
+                self.clones &= !clone::is_unsupported(&why);
+                self.begin(FileWork::copy(id, object, files, copying));
+            }
+            Ok(Done::Made(object, file)) => {
+                self.storage.insert(object, file);
+                self.complete(id, Ok(Outcome::Done));
+            }
+            Ok(Done::Nothing) => self.complete(id, Ok(Outcome::Done)),
+            Err(error) => self.complete(id, Err(failure(&error))),
         }
         if let Some(object) = entered {
             self.leave(object);
@@ -443,45 +476,4 @@ fn usable(entered: io::Result<usize>) -> io::Result<()> {
             _ => Err(error),
         },
     }
-}
-
-/// The best ring that this kernel offers.
-fn set_up() -> Result<IoUring, RingError> {
-    let mut best = IoUring::builder();
-    best.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
-    let mut good = IoUring::builder();
-    good.setup_coop_taskrun().setup_taskrun_flag();
-    let mut last = None;
-    for mut builder in [best, good, IoUring::builder()] {
-        match builder.setup_cqsize(COMPLETIONS).setup_clamp().build(SUBMISSIONS) {
-            Ok(ring) => return Ok(ring),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
-                    return Err(RingError::Disabled(error));
-                }
-                _ => last = Some(error),
-            },
-        }
-    }
-    Err(RingError::Setup(last.unwrap_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))))
-}
-
-/// Which parts of the range hold data, at most `MAP_RANGES_MAX` of them.
-fn data_ranges(file: &File, offset: u64, bytes: u64) -> io::Result<Vec<ByteRange>> {
-    let end = offset.saturating_add(bytes);
-    let mut ranges = Vec::new();
-    let mut at = offset;
-    while at < end {
-        let start = match seek(file, SeekFrom::Data(at)) {
-            Ok(start) if start < end => start,
-            Ok(_) | Err(rustix::io::Errno::NXIO) => break,
-            Err(error) => return Err(error.into()),
-        };
-        at = seek(file, SeekFrom::Hole(start))?.min(end);
-        if ranges.len() + 1 == MAP_RANGES_MAX {
-            at = end;
-        }
-        ranges.push(ByteRange { start, end: at });
-    }
-    Ok(ranges)
 }

@@ -1,5 +1,6 @@
 //! The local store on a real file system.
 
+mod copies;
 mod direct;
 mod files;
 mod ring;
