@@ -15,6 +15,15 @@ use crate::units::{ByteRange, VolumeId};
 /// Longest piece that a transfer moves at once, in bytes.
 pub(super) const TRANSFER_BYTES_MAX: u64 = 1 << 20;
 
+/// Whether the backend may let the two homes of a copy share blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// It may.
+    Allowed,
+    /// It would cost more than it saves.
+    Unwise,
+}
+
 /// Why an operation is in flight.
 #[derive(Debug)]
 pub(super) enum Pending {
@@ -49,6 +58,7 @@ pub(super) enum Pending {
         from: (VolumeId, u64),
         to: (Object, u64),
         bytes: u64,
+        sharing: Sharing,
         barrier: BarrierId,
         ticket: Ticket,
     },
@@ -130,8 +140,8 @@ impl Engine {
                 self.release(barrier, completion.result.map(drop).map_err(host_error));
             }
             Pending::Map { read, at, home } => self.status_part(read, at, home, completion.result),
-            Pending::MapMove { from, to, bytes, barrier, ticket } => {
-                self.move_data(from, to, bytes, barrier, completion.result);
+            Pending::MapMove { from, to, bytes, sharing, barrier, ticket } => {
+                self.move_data(from, to, (bytes, sharing), barrier, completion.result);
                 self.tickets.give_back(ticket);
             }
             Pending::Nobody => {}
@@ -179,29 +189,25 @@ impl Engine {
             return;
         };
         let ticket = self.tickets.take();
-        if matches!((object, to.0), (Object::Home(_), Object::Home(_))) {
-            // Files of one folder: the file system may be able to share the blocks.
-            let action = Action::Copy { offset: to.1, from: object, from_offset: offset, bytes };
-            let pending = Pending::Wrote { barrier, object: to.0, ticket: Some(ticket) };
-            return self.emit(to.0, action, pending);
-        }
         let action = Action::Read { offset, buffer: Buffer::scratch(length) };
         self.emit(object, action, Pending::Moving { to, barrier, ticket });
     }
 
-    /// Moves bytes from a place to a home, and leaves holes where the place is a home with holes.
+    /// Moves bytes from a place to a home, and leaves holes where the place is a home with holes. From home to home the
+    /// file system may share the blocks, as `sharing` says.
     pub(super) fn transfer_with_holes(
         &mut self,
         from: Place,
         to: (Object, u64),
         bytes: u64,
+        sharing: Sharing,
         barrier: BarrierId,
     ) {
         if let Place::Home(volume, offset) = from {
             self.hold(barrier);
             let ticket = self.tickets.take();
             let from = (volume, offset);
-            let map = Pending::MapMove { from, to, bytes, barrier, ticket };
+            let map = Pending::MapMove { from, to, bytes, sharing, barrier, ticket };
             self.emit(Object::Home(volume), Action::Map { offset, bytes }, map);
         } else {
             self.transfer_in_pieces(from, to, bytes, barrier);
@@ -228,7 +234,7 @@ impl Engine {
         &mut self,
         (volume, offset): (VolumeId, u64),
         to: (Object, u64),
-        bytes: u64,
+        (bytes, sharing): (u64, Sharing),
         barrier: BarrierId,
         result: Result<Outcome, IoFailure>,
     ) {
@@ -247,12 +253,40 @@ impl Engine {
             }
             let stop = range.end.clamp(start, end);
             if start < stop {
-                let from = Place::Home(volume, start);
-                self.transfer_in_pieces(from, there(start), stop - start, barrier);
+                let bytes = stop - start;
+                match sharing {
+                    Sharing::Allowed => self.copy((volume, start), there(start), bytes, barrier),
+                    Sharing::Unwise => {
+                        let from = Place::Home(volume, start);
+                        self.transfer_in_pieces(from, there(start), bytes, barrier);
+                    }
+                }
             }
             at = stop;
         }
         self.release(barrier, Ok(()));
+    }
+
+    /// Has the backend copy bytes of a home to another; the barrier waits for it.
+    fn copy(
+        &mut self,
+        (volume, from_offset): (VolumeId, u64),
+        to: (Object, u64),
+        bytes: u64,
+        barrier: BarrierId,
+    ) {
+        let from = Object::Home(volume);
+        let mut done = 0;
+        while done < bytes {
+            let part = (bytes - done).min(TRANSFER_BYTES_MAX);
+            let offset = to.1 + done;
+            let action =
+                Action::Copy { offset, from, from_offset: from_offset + done, bytes: part };
+            let ticket = Some(self.tickets.take());
+            self.hold(barrier);
+            self.emit(to.0, action, Pending::Wrote { barrier, object: to.0, ticket });
+            done += part;
+        }
     }
 
     /// Removes an object that nothing names any more. Who waits until it is durable, as the FLUSH of a volume does that

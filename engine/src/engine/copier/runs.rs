@@ -2,7 +2,7 @@
 
 use super::super::Engine;
 use super::super::barrier::Then;
-use super::super::ops::TRANSFER_BYTES_MAX;
+use super::super::ops::{Sharing, TRANSFER_BYTES_MAX};
 use super::Run;
 use crate::io::Object;
 use crate::lookup::{Piece, View};
@@ -19,22 +19,27 @@ const RUN_BESIDE_HOSTS_BYTES: u64 = 256 << 10;
 impl Engine {
     pub(super) fn begin_runs(&mut self) {
         while self.copier.running < RUNS_MAX {
-            let Some((id, run)) = self.next_run() else {
+            let (run, sharing) = match self.next_urgent_run() {
+                // What is copied because it is about to be overwritten would not share its blocks for long, and breaking
+                // each share costs a transaction of the file system.
+                Some(run) => (Some(run), Sharing::Unwise),
+                None => (self.next_background_run(), Sharing::Allowed),
+            };
+            let Some((id, run)) = run else {
                 break;
             };
-            self.begin_run(id, run);
+            self.begin_run(id, run, sharing);
         }
     }
 
-    /// The next run: urgent ones first, then background copies in turn.
-    fn next_run(&mut self) -> Option<(RelationshipId, Run)> {
+    fn next_urgent_run(&mut self) -> Option<(RelationshipId, Run)> {
         while let Some(&id) = self.copier.urgent.first() {
             match self.wanted_run(id) {
                 Some(run) => return Some((id, run)),
                 None => self.copier.urgent.remove(&id),
             };
         }
-        self.next_background_run()
+        None
     }
 
     /// The next run of a background copy, if it is time for one (C5).
@@ -152,11 +157,14 @@ impl Engine {
             .map_or(0, |volume| u64::from(volume.geometry.track_bytes()))
     }
 
-    fn begin_run(&mut self, id: RelationshipId, run: Run) {
+    fn begin_run(&mut self, id: RelationshipId, run: Run, sharing: Sharing) {
         let Some(known) = self.state.relationships.get(&id) else {
             return;
         };
         let (pair, t0) = (known.pair, known.t0);
+        // Homes of owed tracks are not written, so they are clean once they were synced. Before, the file system would
+        // have to write dirty pages back for each run anew.
+        let sharing = if known.durable { sharing } else { Sharing::Unwise };
         let Some(source) = self.state.volumes.get(&pair.source) else {
             return;
         };
@@ -183,7 +191,7 @@ impl Engine {
         let target_start = Block(pair.target_track * per_track).offset();
         for piece in pieces {
             let to = (Object::Home(pair.target), piece.range.start - source_start + target_start);
-            self.transfer_with_holes(piece.place, to, piece.range.bytes(), barrier);
+            self.transfer_with_holes(piece.place, to, piece.range.bytes(), sharing, barrier);
         }
         self.release(barrier, Ok(()));
     }
