@@ -3,6 +3,7 @@
 
 mod joined_moves;
 mod meanwhile;
+mod sharing;
 mod slots;
 mod small_journal;
 mod store;
