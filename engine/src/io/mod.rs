@@ -87,7 +87,7 @@ pub enum Action {
         space: ZeroSpace,
     },
     /// Make sure that `bytes` bytes from `offset` on can be written without running out of space.
-    /// Content stays as it is.
+    /// Content stays as it is; blocks shared by a `Copy` are no longer.
     Allocate {
         /// First byte.
         offset: u64,

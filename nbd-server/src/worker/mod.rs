@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use flashtrack_engine::io::local::{
-    Access, IoMode, LocalRing, LocalStorage, OpenStoreError, RingError,
+    Access, IoMode, LocalRing, LocalStorage, OpenStoreError, Reflink, RingError,
 };
 use flashtrack_engine::policy::Policy;
 use flashtrack_engine::units::Moment;
@@ -45,6 +45,8 @@ pub struct WorkerOptions {
     pub journal_bytes: u64,
     /// How the store's files are read and written.
     pub io: IoMode,
+    /// Whether the store's background copies share blocks.
+    pub reflink: Reflink,
     /// Rules and limits that the store is served under.
     pub policy: Policy,
     /// Connections whose handshake is finished; more are refused.
@@ -65,6 +67,7 @@ impl Default for WorkerOptions {
         Self {
             journal_bytes: 1 << 30,
             io: IoMode::default(),
+            reflink: Reflink::default(),
             policy: Policy::default(),
             connections_max: 1024,
             handshakes_max: 256,
@@ -174,6 +177,7 @@ fn launch<M: Machine>(
         let made: Result<_, StartError> = (|| {
             let mut storage = LocalStorage::open(&store, Access::ReadWrite)?;
             storage.set_mode(options.io)?;
+            storage.set_reflink(options.reflink);
             let machine = open(&mut storage, clock.moment())?;
             let ring = LocalRing::new(storage)?;
             let (mailbox, messages) = Mailbox::new(ring.waker().map_err(StartError::Thread)?);

@@ -8,6 +8,34 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::str::FromStr;
+
+/// Whether copies share blocks where the file system can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reflink {
+    /// They do.
+    #[default]
+    Auto,
+    /// Each copy is written, so that what rots on the disk is not in both.
+    Never,
+}
+
+/// A word that does not say when blocks are shared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` does not say whether copies share blocks; known are auto and never")]
+pub struct UnknownReflink(String);
+
+impl FromStr for Reflink {
+    type Err = UnknownReflink;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "auto" => Ok(Self::Auto),
+            "never" => Ok(Self::Never),
+            _ => Err(UnknownReflink(word.to_owned())),
+        }
+    }
+}
 
 /// Has `bytes` bytes of `to` from `offset` on share the blocks of `from` from `from_offset` on. The kernel writes dirty
 /// pages of the source back first.

@@ -68,9 +68,19 @@ pub(super) enum FileStep {
     Allocate {
         offset: u64,
         bytes: u64,
+        blocks: Blocks,
     },
     /// A copy by the file system, which the helper has it make.
     Clone(Copying),
+}
+
+/// Which blocks `Allocate` asks for.
+#[derive(Clone, Copy)]
+pub(super) enum Blocks {
+    /// Blocks that are no other file's: a shared one is replaced when it is written, which takes space.
+    Own,
+    /// Any, where the file system knows no others.
+    Any,
 }
 
 /// What was asked for, in a widened read.
@@ -202,8 +212,12 @@ impl FileWork {
                     .mode(mode | libc::FALLOC_FL_KEEP_SIZE)
                     .build()
             }
-            FileStep::Allocate { offset, bytes } => {
-                opcode::Fallocate::new(file, *bytes).offset(*offset).build()
+            FileStep::Allocate { offset, bytes, blocks } => {
+                let mode = match blocks {
+                    Blocks::Own => libc::FALLOC_FL_UNSHARE_RANGE,
+                    Blocks::Any => 0,
+                };
+                opcode::Fallocate::new(file, *bytes).offset(*offset).mode(mode).build()
             }
             FileStep::Clone(_) => unreachable!("given to the helper"),
         }
@@ -260,6 +274,12 @@ impl FileWork {
         match step {
             FileStep::Zero { offset, bytes, space } if result == -libc::EOPNOTSUPP => {
                 Next::Help(id, Task::Zero { object, files, offset, bytes, space })
+            }
+            FileStep::Allocate { offset, bytes, blocks: Blocks::Own }
+                if matches!(-result, libc::EOPNOTSUPP | libc::EINVAL) =>
+            {
+                let step = FileStep::Allocate { offset, bytes, blocks: Blocks::Any };
+                Next::Again(InFlight::File(Self::new(id, object, files, step)))
             }
             _ => ended(id, Err(IoFailure::from_errno(-result))),
         }
@@ -332,6 +352,20 @@ mod tests {
     #[test]
     fn a_failed_sync_is_told_and_not_repeated() {
         assert_eq!(result(work(FileStep::Sync), -libc::EIO).unwrap_err(), IoFailure::Io(libc::EIO));
+    }
+
+    #[test]
+    fn space_is_asked_for_in_another_way_where_blocks_are_never_shared() {
+        let own = FileStep::Allocate { offset: 0, bytes: 10, blocks: Blocks::Own };
+
+        let rest = again(work(own), -libc::EOPNOTSUPP);
+
+        let InFlight::File(FileWork { step: FileStep::Allocate { blocks: Blocks::Any, .. }, .. }) =
+            &rest
+        else {
+            panic!("any blocks will do");
+        };
+        assert_eq!(result(rest, -libc::ENOSPC).unwrap_err(), IoFailure::NoSpace);
     }
 
     #[test]

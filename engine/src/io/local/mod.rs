@@ -18,6 +18,7 @@ mod storage;
 mod tests;
 mod write_gates;
 
+pub use clone::{Reflink, UnknownReflink};
 pub use directory::{Access, OpenStoreError};
 pub use open_files::{IoMode, UnknownIoMode};
 pub use ring::{Event, LocalRing, Wait};

@@ -20,7 +20,8 @@ use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::file_work::{Copying, FileStep, FileWork};
+use super::clone::Reflink;
+use super::file_work::{Blocks, Copying, FileStep, FileWork};
 use super::helper::{Done, Finished, Helper, Task};
 use super::holes::data_ranges;
 use super::in_flight::{Enough, InFlight, Next, Receive, Sending};
@@ -92,7 +93,7 @@ pub struct LocalRing {
     in_place: InPlace,
     /// Of direct mode.
     gates: WriteGates<FileWork>,
-    /// The file system has not yet said that it cannot (K1 of `clone`).
+    /// Copies may share blocks, and the file system has not yet said that it cannot (K1 of `clone`).
     clones: bool,
 }
 
@@ -114,6 +115,7 @@ impl LocalRing {
         let wake = eventfd.try_clone().map_err(RingError::Setup)?;
         let helper = Helper::start(Arc::clone(&storage.directory), File::from(wake))
             .map_err(RingError::Setup)?;
+        let clones = storage.reflink == Reflink::Auto;
         let mut this = Self {
             ring,
             storage,
@@ -127,7 +129,7 @@ impl LocalRing {
             spare_sends: Vec::new(),
             in_place: InPlace::default(),
             gates: WriteGates::default(),
-            clones: true,
+            clones,
         };
         this.push(InFlight::Wake(this.eventfd.as_raw_fd(), Box::new(0)));
         Ok(this)
@@ -167,7 +169,9 @@ impl LocalRing {
             Action::Write { offset, data } => FileStep::write(files, offset, data),
             Action::Sync => FileStep::Sync,
             Action::Zero { offset, bytes, space } => FileStep::Zero { offset, bytes, space },
-            Action::Allocate { offset, bytes } => FileStep::Allocate { offset, bytes },
+            Action::Allocate { offset, bytes } => {
+                FileStep::Allocate { offset, bytes, blocks: Blocks::Own }
+            }
             Action::Map { offset, bytes } => {
                 let ranges = data_ranges(&files.cached, offset, bytes);
                 return self.complete(id, ranges.map(Outcome::Data).map_err(|e| failure(&e)));

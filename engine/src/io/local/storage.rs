@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::clone::Reflink;
 use super::directory::{Access, Directory, OpenStoreError};
 use super::failure;
 use super::open_files::{Alignment, DirectFile, IoMode, OpenFiles, is_direct};
@@ -18,6 +19,8 @@ pub struct LocalStorage {
     pub(super) directory: Arc<Directory>,
     /// Of the ring; the plain calls are always through the page cache.
     mode: IoMode,
+    /// Of the ring.
+    pub(super) reflink: Reflink,
     /// Files opened so far: opened once, closed when removed.
     files: BTreeMap<Object, Arc<OpenFiles>>,
 }
@@ -31,7 +34,12 @@ impl LocalStorage {
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenStoreError> {
         let directory = Arc::new(Directory::open(path, access)?);
         directory.forget_cached()?;
-        Ok(Self { directory, mode: IoMode::Buffered, files: BTreeMap::new() })
+        Ok(Self {
+            directory,
+            mode: IoMode::Buffered,
+            reflink: Reflink::default(),
+            files: BTreeMap::new(),
+        })
     }
 
     /// Has the ring that is made of this work in `mode`; at first that is `Buffered`.
@@ -46,6 +54,11 @@ impl LocalStorage {
         // What is open was opened for the mode before.
         self.files.clear();
         Ok(())
+    }
+
+    /// Says whether copies made by the ring share blocks; at first they do where they can.
+    pub fn set_reflink(&mut self, reflink: Reflink) {
+        self.reflink = reflink;
     }
 
     /// Has the page cache give up what the plain calls have read, where the ring has no use for it.
