@@ -28,6 +28,7 @@ macro_rules! breaks {
     };
 }
 
+mod background;
 mod barrier;
 mod changes;
 mod checkpointing;
@@ -91,7 +92,8 @@ pub struct Engine {
     replies: Vec<Reply>,
     answers: Vec<Answer>,
 
-    pending: Slab<ops::Pending>,
+    pending: Slab<(ops::Pending, background::Turn)>,
+    background: background::Background,
     barriers: Slab<Barrier>,
     opened: VecDeque<(Then, Result<(), RequestError>)>,
     tickets: Tickets<BarrierId>,

@@ -104,7 +104,7 @@ impl Engine {
             }
             let ticket = self.tickets.take();
             let action = Action::Read { offset, buffer: Buffer::scratch(length) };
-            self.emit(object, action, Pending::Gather { gathering: key, at, ticket });
+            self.emit_in_background(object, action, Pending::Gather { gathering: key, at, ticket });
         }
         self.gathered(key);
     }
@@ -145,7 +145,11 @@ impl Engine {
             return;
         }
         let action = Action::Write { offset: to.1, data };
-        self.emit(to.0, action, Pending::Wrote { barrier, object: to.0, ticket: None });
+        self.emit_in_background(
+            to.0,
+            action,
+            Pending::Wrote { barrier, object: to.0, ticket: None },
+        );
     }
 
     /// Moves from segments of the journal, in the order in which they lie there.
@@ -180,7 +184,7 @@ impl Engine {
             let buffer = Buffer::scratch(index(end - start));
             let scattering = Scattering { parts, barrier };
             let action = Action::Read { offset: *start, buffer };
-            self.emit(*object, action, Pending::Scatter { scattering, ticket });
+            self.emit_in_background(*object, action, Pending::Scatter { scattering, ticket });
         }
     }
 
@@ -194,7 +198,11 @@ impl Engine {
         for (at, bytes, to) in parts {
             self.hold(barrier);
             let action = Action::Write { offset: to.1, data: Buffer::from(&data[at..at + bytes]) };
-            self.emit(to.0, action, Pending::Wrote { barrier, object: to.0, ticket: None });
+            self.emit_in_background(
+                to.0,
+                action,
+                Pending::Wrote { barrier, object: to.0, ticket: None },
+            );
         }
         self.release(barrier, Ok(()));
     }

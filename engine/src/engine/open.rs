@@ -161,6 +161,7 @@ impl Engine {
             replies: Vec::new(),
             answers: Vec::new(),
             pending: Slab::default(),
+            background: super::background::Background::default(),
             barriers: Slab::default(),
             opened: VecDeque::new(),
             tickets: Tickets::default(),

@@ -1,6 +1,7 @@
 //! Operations in flight: what each completion means.
 
 use super::Engine;
+use super::background::Turn;
 use super::barrier::{BarrierId, HomeWrite, Host, Then};
 use super::moves::Scattering;
 use super::room::WaitingWrite;
@@ -79,8 +80,19 @@ pub(super) fn host_error(failure: IoFailure) -> RequestError {
 impl Engine {
     /// Emits an operation.
     pub(super) fn emit(&mut self, object: Object, action: Action, pending: Pending) {
-        let key = self.pending.insert(pending);
-        self.ops.push(Op { id: OpId(key as u64), object, action });
+        let op = self.op(object, action, pending, Turn::Now);
+        self.ops.push(op);
+    }
+
+    pub(super) fn op(
+        &mut self,
+        object: Object,
+        action: Action,
+        pending: Pending,
+        turn: Turn,
+    ) -> Op {
+        let key = self.pending.insert((pending, turn));
+        Op { id: OpId(key as u64), object, action }
     }
 
     /// Takes a completion.
@@ -88,9 +100,12 @@ impl Engine {
         let Ok(key) = usize::try_from(completion.id.0) else {
             return;
         };
-        let Some(pending) = self.pending.remove(key) else {
+        let Some((pending, turn)) = self.pending.remove(key) else {
             return;
         };
+        if turn == Turn::Background {
+            self.background_ended();
+        }
         match pending {
             Pending::Read(host, range, ticket) => {
                 self.tickets.give_back(ticket);
@@ -162,7 +177,11 @@ impl Engine {
     fn moved(&mut self, to: (Object, u64), barrier: BarrierId, result: Result<Outcome, IoFailure>) {
         if let Ok(Outcome::Buffer(data)) = result {
             let action = Action::Write { offset: to.1, data };
-            self.emit(to.0, action, Pending::Wrote { barrier, object: to.0, ticket: None });
+            self.emit_in_background(
+                to.0,
+                action,
+                Pending::Wrote { barrier, object: to.0, ticket: None },
+            );
         } else {
             // A copy that cannot read its source must not look like a full pool.
             self.release(barrier, Err(RequestError::Io));
@@ -185,12 +204,16 @@ impl Engine {
                 Object::Home(_) => Action::Zero { offset: to.1, bytes, space: ZeroSpace::Release },
                 _ => Action::Write { offset: to.1, data: Buffer::zeroed(length) },
             };
-            self.emit(to.0, action, Pending::Wrote { barrier, object: to.0, ticket: None });
+            self.emit_in_background(
+                to.0,
+                action,
+                Pending::Wrote { barrier, object: to.0, ticket: None },
+            );
             return;
         };
         let ticket = self.tickets.take();
         let action = Action::Read { offset, buffer: Buffer::scratch(length) };
-        self.emit(object, action, Pending::Moving { to, barrier, ticket });
+        self.emit_in_background(object, action, Pending::Moving { to, barrier, ticket });
     }
 
     /// Moves bytes from a place to a home, and leaves holes where the place is a home with holes. From home to home the
@@ -284,7 +307,7 @@ impl Engine {
                 Action::Copy { offset, from, from_offset: from_offset + done, bytes: part };
             let ticket = Some(self.tickets.take());
             self.hold(barrier);
-            self.emit(to.0, action, Pending::Wrote { barrier, object: to.0, ticket });
+            self.emit_in_background(to.0, action, Pending::Wrote { barrier, object: to.0, ticket });
             done += part;
         }
     }

@@ -360,8 +360,9 @@ mod tests {
 
         let rest = again(work(own), -libc::EOPNOTSUPP);
 
-        let InFlight::File(FileWork { step: FileStep::Allocate { blocks: Blocks::Any, .. }, .. }) =
-            &rest
+        let InFlight::File(FileWork {
+            step: FileStep::Allocate { blocks: Blocks::Any, .. }, ..
+        }) = &rest
         else {
             panic!("any blocks will do");
         };

@@ -1,0 +1,55 @@
+//! Reads and writes of the destager and the copier: a few at a time, so that what hosts ask for meanwhile never waits
+//! behind a whole batch of thousands.
+//!
+//! Invariants
+//! - B1 At most `IN_FLIGHT_MAX` of them are with the backend; the others wait in the order in which they were asked for.
+//! - B2 One that waits is pending like one in flight: its ticket is taken and its barrier held, so nobody takes it for ended.
+
+use std::collections::VecDeque;
+
+use super::Engine;
+use super::ops::Pending;
+use crate::io::{Action, Object, Op};
+
+/// As many keep a device busy, and take a page cache less than a millisecond.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// Those that wait, and how many do not.
+#[derive(Debug, Default)]
+pub(super) struct Background {
+    in_flight: usize,
+    waiting: VecDeque<Op>,
+}
+
+/// Whether an operation waits for others of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It is the backend's at once.
+    Now,
+    /// It is one of the background (B1).
+    Background,
+}
+
+impl Engine {
+    /// Emits an operation of the background, now or when others have ended.
+    pub(super) fn emit_in_background(&mut self, object: Object, action: Action, pending: Pending) {
+        let op = self.op(object, action, pending, Turn::Background);
+        self.background.waiting.push_back(op);
+        self.begin_background();
+    }
+
+    /// An operation of the background has ended.
+    pub(super) fn background_ended(&mut self) {
+        self.background.in_flight -= 1;
+        self.begin_background();
+    }
+
+    fn begin_background(&mut self) {
+        while self.background.in_flight < IN_FLIGHT_MAX
+            && let Some(op) = self.background.waiting.pop_front()
+        {
+            self.background.in_flight += 1;
+            self.ops.push(op);
+        }
+    }
+}
