@@ -4,12 +4,13 @@
 //! Invariants
 //! - B1 At most `IN_FLIGHT_MAX` of them are with the backend; the others wait in the order in which they were asked for.
 //! - B2 One that waits is pending like one in flight: its ticket is taken and its barrier held, so nobody takes it for ended.
+//! - B3 A read that waits has no memory yet. So a batch needs no more than what is read at a time, and uses it again.
 
 use std::collections::VecDeque;
 
 use super::Engine;
 use super::ops::Pending;
-use crate::io::{Action, Object, Op};
+use crate::io::{Action, Buffer, Object, Op};
 
 /// As many keep a device busy, and take a page cache less than a millisecond.
 const IN_FLIGHT_MAX: usize = 64;
@@ -18,7 +19,8 @@ const IN_FLIGHT_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Background {
     in_flight: usize,
-    waiting: VecDeque<Op>,
+    /// With the bytes that a read is to get (B3).
+    waiting: VecDeque<(Op, Option<usize>)>,
 }
 
 /// Whether an operation waits for others of its kind.
@@ -34,7 +36,21 @@ impl Engine {
     /// Emits an operation of the background, now or when others have ended.
     pub(super) fn emit_in_background(&mut self, object: Object, action: Action, pending: Pending) {
         let op = self.op(object, action, pending, Turn::Background);
-        self.background.waiting.push_back(op);
+        self.background.waiting.push_back((op, None));
+        self.begin_background();
+    }
+
+    /// The same for a read of `bytes` bytes from `offset` on.
+    pub(super) fn read_in_background(
+        &mut self,
+        object: Object,
+        offset: u64,
+        bytes: usize,
+        pending: Pending,
+    ) {
+        let action = Action::Read { offset, buffer: Buffer::default() };
+        let op = self.op(object, action, pending, Turn::Background);
+        self.background.waiting.push_back((op, Some(bytes)));
         self.begin_background();
     }
 
@@ -46,9 +62,12 @@ impl Engine {
 
     fn begin_background(&mut self) {
         while self.background.in_flight < IN_FLIGHT_MAX
-            && let Some(op) = self.background.waiting.pop_front()
+            && let Some((mut op, bytes)) = self.background.waiting.pop_front()
         {
             self.background.in_flight += 1;
+            if let (Action::Read { buffer, .. }, Some(bytes)) = (&mut op.action, bytes) {
+                *buffer = Buffer::scratch(bytes);
+            }
             self.ops.push(op);
         }
     }

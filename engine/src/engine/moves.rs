@@ -103,8 +103,8 @@ impl Engine {
                 gathering.reads_left += 1;
             }
             let ticket = self.tickets.take();
-            let action = Action::Read { offset, buffer: Buffer::scratch(length) };
-            self.emit_in_background(object, action, Pending::Gather { gathering: key, at, ticket });
+            let pending = Pending::Gather { gathering: key, at, ticket };
+            self.read_in_background(object, offset, length, pending);
         }
         self.gathered(key);
     }
@@ -181,10 +181,8 @@ impl Engine {
                 .collect();
             self.hold(barrier);
             let ticket = self.tickets.take();
-            let buffer = Buffer::scratch(index(end - start));
-            let scattering = Scattering { parts, barrier };
-            let action = Action::Read { offset: *start, buffer };
-            self.emit_in_background(*object, action, Pending::Scatter { scattering, ticket });
+            let pending = Pending::Scatter { scattering: Scattering { parts, barrier }, ticket };
+            self.read_in_background(*object, *start, index(end - start), pending);
         }
     }
 

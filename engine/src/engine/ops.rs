@@ -212,8 +212,8 @@ impl Engine {
             return;
         };
         let ticket = self.tickets.take();
-        let action = Action::Read { offset, buffer: Buffer::scratch(length) };
-        self.emit_in_background(object, action, Pending::Moving { to, barrier, ticket });
+        let pending = Pending::Moving { to, barrier, ticket };
+        self.read_in_background(object, offset, length, pending);
     }
 
     /// Moves bytes from a place to a home, and leaves holes where the place is a home with holes. From home to home the
