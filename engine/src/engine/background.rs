@@ -2,13 +2,15 @@
 //! behind a whole batch of thousands.
 //!
 //! Invariants
-//! - B1 At most `IN_FLIGHT_MAX` of them are with the backend; the others wait in the order in which they were asked for.
+//! - B1 At most `IN_FLIGHT_MAX` of them are with the backend; the others wait, what holds data before what has yet to be read.
 //! - B2 One that waits is pending like one in flight: its ticket is taken and its barrier held, so nobody takes it for ended.
-//! - B3 A read that waits has no memory yet. So a batch needs no more than what is read at a time, and uses it again.
+//! - B3 A read that waits has no memory yet, and a write goes before it. So a batch holds little more than what is read at a
+//!   time, and uses that memory again.
 
 use std::collections::VecDeque;
 
 use super::Engine;
+use super::barrier::BarrierId;
 use super::ops::Pending;
 use crate::io::{Action, Buffer, Object, Op};
 
@@ -33,14 +35,25 @@ pub(super) enum Turn {
 }
 
 impl Engine {
-    /// Emits an operation of the background, now or when others have ended.
+    /// Emits an operation of the background that is no read, now or when others have ended.
     pub(super) fn emit_in_background(&mut self, object: Object, action: Action, pending: Pending) {
         let op = self.op(object, action, pending, Turn::Background);
-        self.background.waiting.push_back((op, None));
+        self.background.waiting.push_front((op, None));
         self.begin_background();
     }
 
-    /// The same for a read of `bytes` bytes from `offset` on.
+    /// Emits a write for which the barrier is held.
+    pub(super) fn write_in_background(
+        &mut self,
+        (object, offset): (Object, u64),
+        data: Buffer,
+        barrier: BarrierId,
+    ) {
+        let pending = Pending::Wrote { barrier, object, ticket: None };
+        self.emit_in_background(object, Action::Write { offset, data }, pending);
+    }
+
+    /// Emits a read of `bytes` bytes from `offset` on.
     pub(super) fn read_in_background(
         &mut self,
         object: Object,

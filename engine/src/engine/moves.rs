@@ -12,7 +12,7 @@
 use super::Engine;
 use super::barrier::BarrierId;
 use super::ops::{Pending, TRANSFER_BYTES_MAX};
-use crate::io::{Action, Buffer, IoFailure, Object, Outcome};
+use crate::io::{Buffer, IoFailure, Object, Outcome};
 use crate::lookup::{Piece, Place};
 use crate::request::RequestError;
 use crate::stage::Content;
@@ -144,12 +144,7 @@ impl Engine {
             self.release(barrier, Err(RequestError::Io));
             return;
         }
-        let action = Action::Write { offset: to.1, data };
-        self.emit_in_background(
-            to.0,
-            action,
-            Pending::Wrote { barrier, object: to.0, ticket: None },
-        );
+        self.write_in_background(to, data, barrier);
     }
 
     /// Moves from segments of the journal, in the order in which they lie there.
@@ -195,12 +190,7 @@ impl Engine {
         };
         for (at, bytes, to) in parts {
             self.hold(barrier);
-            let action = Action::Write { offset: to.1, data: Buffer::from(&data[at..at + bytes]) };
-            self.emit_in_background(
-                to.0,
-                action,
-                Pending::Wrote { barrier, object: to.0, ticket: None },
-            );
+            self.write_in_background(to, Buffer::from(&data[at..at + bytes]), barrier);
         }
         self.release(barrier, Ok(()));
     }

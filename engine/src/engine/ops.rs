@@ -176,12 +176,7 @@ impl Engine {
     /// What is to be moved has been read: it is written.
     fn moved(&mut self, to: (Object, u64), barrier: BarrierId, result: Result<Outcome, IoFailure>) {
         if let Ok(Outcome::Buffer(data)) = result {
-            let action = Action::Write { offset: to.1, data };
-            self.emit_in_background(
-                to.0,
-                action,
-                Pending::Wrote { barrier, object: to.0, ticket: None },
-            );
+            self.write_in_background(to, data, barrier);
         } else {
             // A copy that cannot read its source must not look like a full pool.
             self.release(barrier, Err(RequestError::Io));

@@ -63,8 +63,8 @@ pub enum Action {
         /// What is written.
         data: Buffer,
     },
-    /// Make bytes of this object, from `offset` on, those that another object has. Nobody writes to those meanwhile. The
-    /// backend may let both objects share the space; what it tells on success means nothing.
+    /// Make bytes of this object, from `offset` on, those that another object has. What is written to those meanwhile
+    /// may be copied or not. The backend may let both objects share the space; what it tells on success means nothing.
     Copy {
         /// First byte of this object.
         offset: u64,

@@ -27,12 +27,18 @@ fn two_volumes() -> Store {
     store
 }
 
-#[test]
-fn what_is_written_while_the_backend_copies_is_not_on_the_target() {
+/// The same while one is copied onto the other, and what is left to the backend.
+fn with_copies_held_back() -> (Store, Vec<Op>) {
     let mut store = two_volumes();
     store.hold(is_copy);
     store.copy("source", "target", CopyMode::Copy);
     let copies = store.take_held();
+    (store, copies)
+}
+
+#[test]
+fn what_is_written_while_the_backend_copies_is_not_on_the_target() {
+    let (mut store, copies) = with_copies_held_back();
 
     store.write_blocks(0, 100..102, 2);
     store.write_blocks(0, LAST..LAST + 1, 2);
@@ -47,11 +53,8 @@ fn what_is_written_while_the_backend_copies_is_not_on_the_target() {
 
 #[test]
 fn a_copy_that_the_backend_cannot_make_fails_and_its_source_goes_on() {
-    let mut store = two_volumes();
-    store.hold(is_copy);
-    store.copy("source", "target", CopyMode::Copy);
+    let (mut store, copies) = with_copies_held_back();
 
-    let copies = store.take_held();
     store.fail(copies);
 
     let read = store.ask_for_block(1, LAST);

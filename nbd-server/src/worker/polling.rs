@@ -11,7 +11,7 @@
 /// Microseconds that a look lasts at most while nothing is awaited but clients.
 const LOOK_US: u64 = 50;
 /// The same while requests are in the engine. At depth 32 with `--io direct` on a device that takes 350 us for a
-/// read, this gave 1.2 times the reads of 50 us.
+/// read, this gave 1.2 to 1.5 times the reads of 50 us.
 const LOOK_IN_FLIGHT_US: u64 = 300;
 /// Looks left out after many in vain: one less than this power of two.
 const MISSES_MAX: u32 = 10;

@@ -122,7 +122,6 @@ impl<M: Machine> Worker<M> {
             return Ok(false);
         }
         let until_us = self.clock.now_us() + Polling::look_us(self.requests.len());
-        self.ring.enter(Wait::No)?;
         loop {
             if self.ring.stirs() {
                 self.ring.enter(Wait::No)?;
