@@ -5,8 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Free slots kept ready beyond the segment being filled: the reserve for records, and two for host writes.
-const READY_AHEAD: usize = 4;
+/// Free slots kept ready beyond the segment being filled, at least: the reserve for records, and two for host writes.
+const READY_AHEAD_MIN: usize = 4;
+/// The same as a share of the capacity: one of so many parts. To make a segment takes a commit of the file system, which
+/// waits for hundreds of milliseconds while a home is synced; a burst of writes that fills the free ones meanwhile waits too.
+const READY_AHEAD_PART: usize = 4;
 
 /// The slots of a journal.
 #[derive(Debug, Default)]
@@ -77,10 +80,10 @@ impl Slots {
         }
     }
 
-    /// A slot to create now: while fewer than `READY_AHEAD` are free and `capacity` allows it.
+    /// A slot to create now: while too few are ready for a burst and `capacity` allows it.
     pub(super) fn wanted(&mut self, capacity: usize) -> Option<u32> {
         let ready = self.free.len() + self.creating.len();
-        if self.paused || ready >= READY_AHEAD || self.live.len() + ready >= capacity {
+        if self.paused || ready >= READY_AHEAD_MIN.max(capacity / READY_AHEAD_PART) || self.live.len() + ready >= capacity {
             return None;
         }
         Some(self.begin_create())
@@ -140,6 +143,8 @@ mod tests {
         assert_eq!(slots.take(1), Some(0));
         assert_eq!(slots.wanted(4), None, "the capacity is reached");
         assert_eq!(slots.wanted(5), Some(4));
+        let wanted: Vec<u32> = std::iter::from_fn(|| slots.wanted(64)).collect();
+        assert_eq!(wanted.len(), 16 - 4, "a quarter of a large journal is ready");
     }
 
     #[test]
