@@ -28,8 +28,9 @@ use crate::io::Buffer;
 
 /// Longest read or write made in place: copying it takes tens of microseconds.
 const BYTES_MAX: usize = 256 << 10;
-/// A write that took longer has slept: a copy of `BYTES_MAX` bytes takes a tenth of it.
-const SLOW: Duration = Duration::from_millis(1);
+/// A write that took longer was throttled by the kernel, which lets writers sleep for 10 to 200 ms. One that only lost its
+/// processor to another thread is back earlier, and there the ring would have no advantage.
+const SLOW: Duration = Duration::from_millis(5);
 /// How long the ring takes all writes after a slow one.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Parts of the longest send made in place; one of more is long enough for the ring.
@@ -150,10 +151,12 @@ mod tests {
         let mut writes = InPlace::default();
         assert!(writes.allowed(4096, start));
 
-        writes.took(start, start + Duration::from_millis(2));
+        writes.took(start, start + Duration::from_millis(4));
+        assert!(writes.allowed(4096, start + Duration::from_millis(4)), "it lost its processor");
+        writes.took(start, start + Duration::from_millis(6));
 
-        assert!(!writes.allowed(4096, start + Duration::from_millis(3)));
-        assert!(writes.allowed(4096, start + Duration::from_millis(52)));
+        assert!(!writes.allowed(4096, start + Duration::from_millis(7)));
+        assert!(writes.allowed(4096, start + Duration::from_millis(56)));
     }
 
     #[test]

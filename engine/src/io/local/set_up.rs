@@ -9,6 +9,10 @@ const SUBMISSIONS: u32 = 1024;
 /// Entries of the completion queue; the kernel keeps what does not fit, at a price.
 const COMPLETIONS: u32 = 8192;
 
+/// Threads of the kernel for operations on files that wait, instead of four for each processor: half a dozen segments and
+/// homes are synced at once, and a write that came after them waited for the first sync to end.
+const FILE_WORKERS: u32 = 32;
+
 /// Why there is no ring.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,7 +37,13 @@ pub(super) fn set_up() -> Result<IoUring, RingError> {
     let mut last = None;
     for mut builder in [best, good, IoUring::builder()] {
         match builder.setup_cqsize(COMPLETIONS).setup_clamp().build(SUBMISSIONS) {
-            Ok(ring) => return Ok(ring),
+            Ok(ring) => {
+                // Zero leaves the number of threads for everything else as it is.
+                ring.submitter()
+                    .register_iowq_max_workers(&mut [FILE_WORKERS, 0])
+                    .map_err(RingError::Setup)?;
+                return Ok(ring);
+            }
             Err(error) => match error.raw_os_error() {
                 Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
                     return Err(RingError::Disabled(error));
