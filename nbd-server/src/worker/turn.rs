@@ -30,6 +30,8 @@ use crate::session::SessionRequestId;
 
 /// Rounds in which operations that end at once may lead to further ones before sockets have a turn.
 const ROUNDS_MAX: usize = 4;
+/// No further round begins when a turn has lasted so long: a destage batch has more than a turn can do.
+const ROUNDS_US: u64 = 500;
 /// How long a shutdown waits for clients that do not take their replies.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
 
@@ -202,6 +204,9 @@ impl<M: Machine> Worker<M> {
                 self.ring.perform(op);
             }
             self.take_events();
+            if self.clock.now_us() - self.now_us > ROUNDS_US {
+                break;
+            }
         }
         self.unsettled = true;
     }
