@@ -229,8 +229,7 @@ impl Engine {
             .is_some_and(|since| self.now.monotonic_us >= since + limits::UNSYNCED_AGE_MAX_US)
             && !breaks!(self, NeverSyncByItself);
         let wanted = due
-            || !self.journal_waiters.is_empty()
-            || !self.journaling.records.is_empty()
+            || self.somebody_waits_for_a_sync()
             || self.journal.unsynced_bytes() >= limits::UNSYNCED_BYTES_MAX;
         if !wanted {
             return;
@@ -245,6 +244,15 @@ impl Engine {
         for object in plan.objects {
             self.emit(object, Action::Sync, Pending::JournalSync);
         }
+    }
+
+    /// True when a sync that begins now makes something durable that is waited for. One that began before the frame is
+    /// written would only keep it waiting for the next.
+    fn somebody_waits_for_a_sync(&self) -> bool {
+        let written = self.journal.written();
+        let record = self.journaling.records.front().map(|next| next.end);
+        let waiters = self.journal_waiters.iter().map(|(at, _)| *at);
+        record.into_iter().chain(waiters).any(|at| at <= written)
     }
 
     /// A batch of frames is written.
