@@ -1,8 +1,9 @@
 //! Reads and writes of the destager and the copier: a few at a time, so that what hosts ask for meanwhile never waits
-//! behind a whole batch of thousands.
+//! behind a whole batch of thousands, nor does a sync of the journal behind the few.
 //!
 //! Invariants
 //! - B1 At most `IN_FLIGHT_MAX` of them are with the backend; the others wait, what holds data before what has yet to be read.
+//!   At most `AT_ONCE_MAX` are handed out at a time, after all that is no background.
 //! - B2 One that waits is pending like one in flight: its ticket is taken and its barrier held, so nobody takes it for ended.
 //! - B3 A read that waits has no memory yet, and a write goes before it. So a batch holds little more than what is read at a
 //!   time, and uses that memory again.
@@ -14,8 +15,10 @@ use super::barrier::BarrierId;
 use super::ops::Pending;
 use crate::io::{Action, Buffer, Object, Op};
 
-/// As many keep a device busy, and take a page cache less than a millisecond.
+/// As many keep a device busy.
 const IN_FLIGHT_MAX: usize = 64;
+/// As many take a page cache a fifth of a millisecond.
+const AT_ONCE_MAX: usize = 16;
 
 /// Those that wait, and how many do not.
 #[derive(Debug, Default)]
@@ -39,7 +42,6 @@ impl Engine {
     pub(super) fn emit_in_background(&mut self, object: Object, action: Action, pending: Pending) {
         let op = self.op(object, action, pending, Turn::Background);
         self.background.waiting.push_front((op, None));
-        self.begin_background();
     }
 
     /// Emits a write for which the barrier is held.
@@ -64,19 +66,20 @@ impl Engine {
         let action = Action::Read { offset, buffer: Buffer::default() };
         let op = self.op(object, action, pending, Turn::Background);
         self.background.waiting.push_back((op, Some(bytes)));
-        self.begin_background();
     }
 
     /// An operation of the background has ended.
     pub(super) fn background_ended(&mut self) {
         self.background.in_flight -= 1;
-        self.begin_background();
     }
 
-    fn begin_background(&mut self) {
-        while self.background.in_flight < IN_FLIGHT_MAX
-            && let Some((mut op, bytes)) = self.background.waiting.pop_front()
-        {
+    /// Hands out the next ones, behind what is to be performed already (B1).
+    pub(super) fn begin_background(&mut self) {
+        let free = IN_FLIGHT_MAX - self.background.in_flight;
+        for _ in 0..free.min(AT_ONCE_MAX) {
+            let Some((mut op, bytes)) = self.background.waiting.pop_front() else {
+                return;
+            };
             self.background.in_flight += 1;
             if let (Action::Read { buffer, .. }, Some(bytes)) = (&mut op.action, bytes) {
                 *buffer = Buffer::scratch(bytes);

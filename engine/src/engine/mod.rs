@@ -72,6 +72,9 @@ use crate::units::{Moment, Position, VolumeId};
 
 use barrier::{Barrier, BarrierId, Then};
 
+/// Calls of `take_ops` in a row that may leave the background's planning out.
+const PUT_OFF_MAX: u32 = 2;
+
 /// A store that is open.
 #[derive(Debug)]
 pub struct Engine {
@@ -96,6 +99,10 @@ pub struct Engine {
     background: background::Background,
     barriers: Slab<Barrier>,
     opened: VecDeque<(Then, Result<(), RequestError>)>,
+    /// Those of them that take long.
+    opened_long: Vec<(Then, Result<(), RequestError>)>,
+    /// Calls in a row that left the background's planning out.
+    put_off: u32,
     tickets: Tickets<BarrierId>,
     syncs: BTreeMap<Object, Syncs<BarrierId>>,
     sync_wanted: bool,
@@ -200,8 +207,18 @@ impl Engine {
     }
 
     /// Carries out what follows from everything taken so far; appends the operations to perform.
+    ///
+    /// To be called until it appends none: the background's planning, which takes milliseconds, comes when nothing else
+    /// is to be performed, but for `PUT_OFF_MAX` calls in a row at most.
     pub fn take_ops(&mut self, out: &mut Vec<Op>) {
         self.settle();
+        if !self.ops.is_empty() && self.put_off < PUT_OFF_MAX {
+            self.put_off += 1;
+        } else {
+            self.put_off = 0;
+            self.plan_background();
+        }
+        self.begin_background();
         out.append(&mut self.ops);
     }
 
@@ -249,9 +266,6 @@ impl Engine {
             self.step_freezes();
             self.step_commands();
             self.step_waiting_writes();
-            self.step_destage();
-            self.step_copier();
-            self.step_checkpoint();
             self.step_shutdown();
             self.step_journal();
             self.step_syncs();
@@ -267,10 +281,27 @@ impl Engine {
             while let Some(barrier) = self.tickets.ready() {
                 self.release(barrier, Ok(()));
             }
-            let Some((then, result)) = self.opened.pop_front() else {
+            match self.opened.pop_front() {
+                Some(long @ (Then::Batch | Then::Checkpoint, _)) => self.opened_long.push(long),
+                Some((then, result)) => self.carry_out(then, result),
+                None => return,
+            }
+        }
+    }
+
+    /// Goes on with what thousands of blocks take part in, and carries out what follows.
+    fn plan_background(&mut self) {
+        loop {
+            for (then, result) in std::mem::take(&mut self.opened_long) {
+                self.carry_out(then, result);
+            }
+            self.step_destage();
+            self.step_copier();
+            self.step_checkpoint();
+            self.settle();
+            if self.opened_long.is_empty() {
                 return;
-            };
-            self.carry_out(then, result);
+            }
         }
     }
 
@@ -328,7 +359,8 @@ impl Engine {
             Shutdown::No | Shutdown::Done => {}
             _ if self.fail_stop.is_some() => {
                 let nothing_waits = self.active.is_none() && self.commands.is_empty();
-                let quiet = self.pending.is_empty() && self.opened.is_empty() && !self.sync_wanted;
+                let opened = !self.opened.is_empty() || !self.opened_long.is_empty();
+                let quiet = self.pending.is_empty() && !opened && !self.sync_wanted;
                 if quiet && nothing_waits {
                     self.shutdown = Shutdown::Done;
                 }

@@ -164,6 +164,8 @@ impl Engine {
             background: super::background::Background::default(),
             barriers: Slab::default(),
             opened: VecDeque::new(),
+            opened_long: Vec::new(),
+            put_off: 0,
             tickets: Tickets::default(),
             syncs: BTreeMap::new(),
             sync_wanted: false,

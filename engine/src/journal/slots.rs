@@ -83,7 +83,10 @@ impl Slots {
     /// A slot to create now: while too few are ready for a burst and `capacity` allows it.
     pub(super) fn wanted(&mut self, capacity: usize) -> Option<u32> {
         let ready = self.free.len() + self.creating.len();
-        if self.paused || ready >= READY_AHEAD_MIN.max(capacity / READY_AHEAD_PART) || self.live.len() + ready >= capacity {
+        if self.paused
+            || ready >= READY_AHEAD_MIN.max(capacity / READY_AHEAD_PART)
+            || self.live.len() + ready >= capacity
+        {
             return None;
         }
         Some(self.begin_create())

@@ -251,8 +251,9 @@ impl Engine {
                 BatchStep::Releasing
             }
             BatchStep::Releasing => {
+                // When it opens, the next batch may have begun.
+                self.set_then(barrier, Then::Nothing);
                 self.release(barrier, Ok(()));
-                // The barrier opens into an idle destager: nothing follows.
                 self.room_made(batch.from, batch.blocks.len() as u64, batch.begun_us);
                 self.set_batch_over();
                 return;
