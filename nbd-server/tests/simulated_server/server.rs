@@ -15,7 +15,7 @@ use flashtrack_engine::sim::prng::Prng;
 use flashtrack_engine::units::{Moment, VolumeId};
 use flashtrack_engine::{Engine, OpenError, OpenOptions, VolumeInfo};
 use flashtrack_nbd_server::session::{
-    Event, ExportInfo, Exports, Phase, Session, SessionLimits, SessionRequestId,
+    Event, ExportInfo, Exports, Session, SessionLimits, SessionRequestId,
 };
 use slab::Slab;
 
@@ -334,7 +334,7 @@ impl Server {
                     let mut parts = VecDeque::new();
                     session.take_output(&mut parts);
                     if self.breakage == Some(Breakage::WrongCookie)
-                        && session.phase() == Phase::Transmission
+                        && is_reply(&parts[0])
                         && self.prng.once_in(16)
                         && let Some(cookie) = parts[0].get_mut(8..16)
                     {
@@ -366,4 +366,11 @@ impl Server {
         let count = self.connections.iter().filter(|(_, one)| one.volume == Some(volume)).count();
         self.engine.set_connections(volume, u32::try_from(count).expect("a few connections"));
     }
+}
+
+/// True when a part of the output begins with a reply of transmission, simple or structured: a client that has just asked
+/// for its export may still wait for one of an option.
+fn is_reply(part: &[u8]) -> bool {
+    part.starts_with(&0x6744_6698_u32.to_be_bytes())
+        || part.starts_with(&0x668E_33EF_u32.to_be_bytes())
 }
