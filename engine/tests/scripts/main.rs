@@ -7,3 +7,4 @@ mod sharing;
 mod slots;
 mod small_journal;
 mod store;
+mod turns;

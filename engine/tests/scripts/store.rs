@@ -34,6 +34,26 @@ pub(crate) struct Store {
     held: Vec<Op>,
     /// What was done to pools, operation by operation.
     pub(crate) done_to_pools: Vec<String>,
+    /// What the engine handed out at a time.
+    pub(crate) turns: Vec<Vec<Kind>>,
+}
+
+/// What an operation is, for a test that looks at the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    SourceRead,
+    JournalSync,
+    Other,
+}
+
+impl Kind {
+    fn of(op: &Op) -> Self {
+        match (op.object, &op.action) {
+            (Object::Segment(_), Action::Sync) => Self::JournalSync,
+            _ if reads_the_source(op) => Self::SourceRead,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Store {
@@ -58,6 +78,7 @@ impl Store {
             hold: |_| false,
             held: Vec::new(),
             done_to_pools: Vec::new(),
+            turns: Vec::new(),
         }
     }
 
@@ -94,11 +115,17 @@ impl Store {
 
     /// Lets everything happen that can, a tenth of a second long.
     pub(crate) fn go_on(&mut self) {
-        for _ in 0..500 {
+        self.take_turns(500);
+    }
+
+    /// So many turns of a fifth of a millisecond.
+    pub(crate) fn take_turns(&mut self, count: usize) {
+        for _ in 0..count {
             self.now.monotonic_us += 200;
             self.engine.tick(self.now);
             let mut ops: Vec<Op> = Vec::new();
             self.engine.take_ops(&mut ops);
+            self.turns.push(ops.iter().map(Kind::of).collect());
             for op in ops {
                 if (self.hold)(&op) {
                     self.held.push(op);
@@ -118,12 +145,26 @@ impl Store {
 
     /// Gives a command; it must succeed at once.
     pub(crate) fn command(&mut self, command: Command) {
+        self.begin_command(command);
+        self.go_on();
+        assert!(self.has_succeeded(), "the command is not answered");
+    }
+
+    /// Gives a command, and lets nothing happen yet.
+    pub(crate) fn begin_command(&mut self, command: Command) {
         self.asked += 1;
         self.engine.command(CommandId(self.asked), command);
-        self.go_on();
+    }
+
+    /// True when the command given last has been answered meanwhile.
+    ///
+    /// # Panics
+    /// When it was refused.
+    pub(crate) fn has_succeeded(&mut self) -> bool {
         let mut answers = Vec::new();
         self.engine.take_answers(&mut answers);
-        assert!(matches!(&answers[..], [Answer { result: Ok(_), .. }]), "{answers:?}");
+        assert!(matches!(&answers[..], [] | [Answer { result: Ok(_), .. }]), "{answers:?}");
+        !answers.is_empty()
     }
 
     /// Makes the next volume, full or in the pool `thin`.
@@ -151,10 +192,16 @@ impl Store {
 
     /// Asks something of the volume made as number `volume`, from 0 on; the answer is at `answer`.
     pub(crate) fn ask(&mut self, volume: u32, action: RequestAction) -> RequestId {
+        let id = self.begin(volume, action);
+        self.go_on();
+        id
+    }
+
+    /// Asks something, and lets nothing happen yet.
+    pub(crate) fn begin(&mut self, volume: u32, action: RequestAction) -> RequestId {
         self.asked += 1;
         let id = RequestId(self.asked);
         self.engine.submit(Request { id, volume: VolumeId(volume), action });
-        self.go_on();
         id
     }
 
@@ -166,11 +213,7 @@ impl Store {
 
     /// Writes some blocks full of `byte`.
     pub(crate) fn write_blocks(&mut self, volume: u32, blocks: Range<u64>, byte: u8) -> RequestId {
-        let offset = blocks.start * BLOCK;
-        let bytes = blocks.end * BLOCK - offset;
-        let data = Buffer::from_vec(vec![byte; usize::try_from(bytes).expect("a few blocks")]);
-        let durability = Durability::Volatile;
-        self.ask(volume, RequestAction::Write { offset, data, durability })
+        self.ask(volume, write_of(blocks, byte))
     }
 
     /// Asks for one block.
@@ -190,6 +233,14 @@ impl Store {
             other => panic!("block {block} of volume {volume} cannot be read: {other:?}"),
         }
     }
+}
+
+/// A write of some blocks full of `byte`.
+pub(crate) fn write_of(blocks: Range<u64>, byte: u8) -> RequestAction {
+    let offset = blocks.start * BLOCK;
+    let bytes = blocks.end * BLOCK - offset;
+    let data = Buffer::from_vec(vec![byte; usize::try_from(bytes).expect("a few blocks")]);
+    RequestAction::Write { offset, data, durability: Durability::Volatile }
 }
 
 /// The home of the first volume.

@@ -1,0 +1,54 @@
+//! What the engine hands out at a time, and in which order: nobody waits for a sync longer than it takes.
+
+use flashtrack_engine::admin::{Command, DatasetExtent};
+use flashtrack_engine::io::{Action, Object, Op};
+
+use crate::store::{Kind, thin_copy, write_of};
+
+/// Operations of the background that are handed out at a time (B1 of the engine's `background`).
+const AT_ONCE_MAX: usize = 16;
+
+fn syncs_the_journal(op: &Op) -> bool {
+    matches!((op.object, &op.action), (Object::Segment(_), Action::Sync))
+}
+
+fn define(name: &str) -> Command {
+    let extent = DatasetExtent { volume: "source".to_owned(), first_track: 0, tracks: 1 };
+    Command::DatasetDefine { name: name.to_owned(), extents: vec![extent] }
+}
+
+#[test]
+fn a_command_takes_one_sync_of_the_journal_whatever_else_is_not_durable() {
+    let mut store = thin_copy(1 << 10);
+    store.hold(syncs_the_journal);
+    // A frame that is written and that nobody has asked to be durable.
+    store.begin(0, write_of(3..4, 2));
+    store.take_turns(3);
+    store.begin_command(define("one"));
+    store.take_turns(3);
+
+    let syncs = store.take_held();
+    store.end(syncs);
+
+    assert!(store.has_succeeded(), "it waits for another sync");
+}
+
+#[test]
+fn a_batch_of_the_destager_is_handed_out_a_few_operations_at_a_time_and_syncs_before_them() {
+    let mut store = thin_copy(1 << 10);
+    store.turns.clear();
+    for block in (0..64).step_by(2) {
+        store.begin(0, write_of(block..block + 1, 2));
+    }
+    store.go_on();
+
+    let reads = |turn: &[Kind]| turn.iter().filter(|kind| **kind == Kind::SourceRead).count();
+    let all: usize = store.turns.iter().map(|turn| reads(turn)).sum();
+    assert_eq!(all, 32, "each block is read once");
+    for turn in &store.turns {
+        assert!(reads(turn) <= AT_ONCE_MAX, "{turn:?}");
+        let first_read = turn.iter().position(|kind| *kind == Kind::SourceRead);
+        let last_sync = turn.iter().rposition(|kind| *kind == Kind::JournalSync);
+        assert!(last_sync < first_read || first_read.is_none(), "{turn:?}");
+    }
+}
