@@ -28,6 +28,7 @@ fn a_command_takes_one_sync_of_the_journal_whatever_else_is_not_durable() {
     store.take_turns(3);
 
     let syncs = store.take_held();
+    store.hold(syncs_the_journal);
     store.end(syncs);
 
     assert!(store.has_succeeded(), "it waits for another sync");
