@@ -42,14 +42,14 @@ pub(crate) struct Store {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     SourceRead,
-    JournalSync,
+    Journal,
     Other,
 }
 
 impl Kind {
     fn of(op: &Op) -> Self {
         match (op.object, &op.action) {
-            (Object::Segment(_), Action::Sync) => Self::JournalSync,
+            (Object::Segment(_), Action::Sync | Action::Write { .. }) => Self::Journal,
             _ if reads_the_source(op) => Self::SourceRead,
             _ => Self::Other,
         }
