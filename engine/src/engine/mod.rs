@@ -208,8 +208,8 @@ impl Engine {
 
     /// Carries out what follows from everything taken so far; appends the operations to perform.
     ///
-    /// To be called until it appends none: the background's planning, which takes milliseconds, comes when nothing else
-    /// is to be performed, but for `PUT_OFF_MAX` calls in a row at most.
+    /// The background's planning takes milliseconds, so it is left to a later call while there is something else to
+    /// perform, for `PUT_OFF_MAX` calls in a row at most. When nothing is appended, nothing was left.
     pub fn take_ops(&mut self, out: &mut Vec<Op>) {
         self.settle();
         if !self.ops.is_empty() && self.put_off < PUT_OFF_MAX {
