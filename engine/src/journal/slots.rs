@@ -7,9 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Free slots kept ready beyond the segment being filled, at least: the reserve for records, and two for host writes.
 const READY_AHEAD_MIN: usize = 4;
-/// The same as a share of the capacity: one of so many parts. To make a segment takes a commit of the file system, which
-/// waits for hundreds of milliseconds while a home is synced; a burst of writes that fills the free ones meanwhile waits too.
-const READY_AHEAD_PART: usize = 4;
+/// To make a segment takes a commit of the file system, which waits for hundreds of milliseconds while a home is synced, and a
+/// burst of writes that needs it waits too. Half of the journal is what a burst fills at full speed (P1 of `pressure`); so
+/// many segments of that half are made while it does.
+const MADE_MEANWHILE: usize = 4;
+
+/// How many slots are to be ready in a journal of `capacity` segments.
+fn ready_ahead(capacity: usize) -> usize {
+    (capacity / 2).saturating_sub(MADE_MEANWHILE).max(READY_AHEAD_MIN)
+}
 
 /// The slots of a journal.
 #[derive(Debug, Default)]
@@ -83,10 +89,7 @@ impl Slots {
     /// A slot to create now: while too few are ready for a burst and `capacity` allows it.
     pub(super) fn wanted(&mut self, capacity: usize) -> Option<u32> {
         let ready = self.free.len() + self.creating.len();
-        if self.paused
-            || ready >= READY_AHEAD_MIN.max(capacity / READY_AHEAD_PART)
-            || self.live.len() + ready >= capacity
-        {
+        if self.paused || ready >= ready_ahead(capacity) || self.live.len() + ready >= capacity {
             return None;
         }
         Some(self.begin_create())
@@ -147,7 +150,7 @@ mod tests {
         assert_eq!(slots.wanted(4), None, "the capacity is reached");
         assert_eq!(slots.wanted(5), Some(4));
         let wanted: Vec<u32> = std::iter::from_fn(|| slots.wanted(64)).collect();
-        assert_eq!(wanted.len(), 16 - 4, "a quarter of a large journal is ready");
+        assert_eq!(wanted.len(), 28 - 4, "nearly half of a large journal is ready");
     }
 
     #[test]
