@@ -161,7 +161,7 @@ impl Stage {
     /// True when some block of the range has a staged version.
     pub fn touches(&self, volume: VolumeId, blocks: std::ops::Range<u32>) -> bool {
         self.volumes.get(&volume).is_some_and(|staged| match blocks.len() {
-            // Twice as fast as a range, and asked for every write.
+            // One search instead of the two of a range, and asked for every write.
             1 => staged.contains_key(&blocks.start),
             _ => staged.range(blocks).next().is_some(),
         })

@@ -38,7 +38,7 @@ pub(super) enum Turn {
 }
 
 impl Engine {
-    /// Emits an operation of the background that is no read, now or when others have ended.
+    /// Emits an operation of the background that is no read; its turn comes (B1), before that of reads.
     pub(super) fn emit_in_background(&mut self, object: Object, action: Action, pending: Pending) {
         let op = self.op(object, action, pending, Turn::Background);
         self.background.waiting.push_front((op, None));

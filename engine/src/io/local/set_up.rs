@@ -38,10 +38,9 @@ pub(super) fn set_up() -> Result<IoUring, RingError> {
     for mut builder in [best, good, IoUring::builder()] {
         match builder.setup_cqsize(COMPLETIONS).setup_clamp().build(SUBMISSIONS) {
             Ok(ring) => {
-                // Zero leaves the number of threads for everything else as it is.
-                ring.submitter()
-                    .register_iowq_max_workers(&mut [FILE_WORKERS, 0])
-                    .map_err(RingError::Setup)?;
+                // Zero leaves the number of threads for everything else as it is. With the kernel's own number the ring
+                // serves too, so a refusal is no reason to refuse the store.
+                let _ = ring.submitter().register_iowq_max_workers(&mut [FILE_WORKERS, 0]);
                 return Ok(ring);
             }
             Err(error) => match error.raw_os_error() {
