@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -30,6 +30,10 @@ const CONTROL_MODE_DEFAULT: SocketMode = SocketMode(0o600);
 const UNIX_MODE_DEFAULT: SocketMode = SocketMode(0o660);
 /// Size of a new store's journal.
 const JOURNAL_BYTES_DEFAULT: ByteSize = ByteSize(1 << 30);
+/// Most workers that may be asked for.
+const WORKERS_MAX: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Most workers unless told otherwise: they share one engine, which more of them would wait for.
+const WORKERS_DEFAULT_MAX: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 /// NBD connections unless told otherwise.
 const CONNECTIONS_MAX_DEFAULT: usize = 1024;
 
@@ -97,6 +101,10 @@ pub struct Settings {
     #[arg(long, value_name = "MODE")]
     #[serde(deserialize_with = "text")]
     io: Option<IoMode>,
+    /// Threads that serve connections; a single connection is served by one of them. [default: as many as processors, at
+    /// most 4]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZeroUsize>,
     /// Whether background copies share blocks with their source where the file system can (XFS, btrfs): `auto`, or
     /// `never`, so that each copy is on the disk a second time. [default: auto]
     #[arg(long, value_name = "WHEN")]
@@ -150,6 +158,8 @@ pub struct Config {
     pub journal_bytes: u64,
     /// How its files are read and written.
     pub io: IoMode,
+    /// Threads that serve connections.
+    pub workers: NonZeroUsize,
     /// Whether its background copies share blocks.
     pub reflink: Reflink,
     /// Rules and limits that the store is served under.
@@ -190,6 +200,12 @@ pub enum ConfigError {
     /// NBD clients could not reach the server.
     #[error("NBD is served nowhere; give --listen ADDR:PORT or --unix PATH")]
     NoListener,
+    /// Each worker is a thread with a ring of its own.
+    #[error("{workers} workers are too many; give at most {WORKERS_MAX} with --workers")]
+    TooManyWorkers {
+        /// As many were asked for.
+        workers: NonZeroUsize,
+    },
     /// `none` beside addresses.
     #[error("`none` beside other addresses makes no sense; give one or the other")]
     NoneAndMore,
@@ -237,6 +253,7 @@ impl Settings {
             metrics: self.metrics.or(file.metrics),
             journal_size: self.journal_size.or(file.journal_size),
             io: self.io.or(file.io),
+            workers: self.workers.or(file.workers),
             reflink: self.reflink.or(file.reflink),
             profile: self.profile.or(file.profile),
             freeze_timeout: self.freeze_timeout.or(file.freeze_timeout),
@@ -260,6 +277,9 @@ impl Settings {
         if listen.is_empty() && self.unix.is_none() {
             return Err(ConfigError::NoListener);
         }
+        if let Some(workers) = self.workers.filter(|workers| *workers > WORKERS_MAX) {
+            return Err(ConfigError::TooManyWorkers { workers });
+        }
         let unix_mode = self.unix_mode.unwrap_or(UNIX_MODE_DEFAULT);
         Ok(Config {
             listen,
@@ -269,6 +289,7 @@ impl Settings {
             metrics: self.metrics.unwrap_or(Endpoint(Some(METRICS_DEFAULT))).0,
             journal_bytes: self.journal_size.unwrap_or(JOURNAL_BYTES_DEFAULT).0,
             io: self.io.unwrap_or_default(),
+            workers: self.workers.unwrap_or_else(workers_default),
             reflink: self.reflink.unwrap_or_default(),
             policy: Policy {
                 profile: self.profile.unwrap_or_default(),
@@ -286,6 +307,12 @@ impl Settings {
             store,
         })
     }
+}
+
+/// One for each processor, as long as that helps.
+fn workers_default() -> NonZeroUsize {
+    let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    processors.min(WORKERS_DEFAULT_MAX)
 }
 
 fn text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -400,6 +427,7 @@ mod tests {
             control-mode = "0660"
             metrics = "none"
             journal-size = "512M"
+            workers = 3
             io = "direct"
             reflink = "never"
             max-connections = 7
@@ -415,6 +443,7 @@ mod tests {
         assert_eq!(config.metrics, None);
         assert_eq!(config.journal_bytes, 2 << 30);
         assert_eq!((config.io, config.reflink), (IoMode::Direct, Reflink::Never));
+        assert_eq!(config.workers.get(), 3);
         assert_eq!(config.connections_max, 7);
         assert_eq!(config.log_target, LogTarget::File("/l".into()));
     }
@@ -436,6 +465,7 @@ mod tests {
             ("io = \"cached\"", "buffered and direct"),
             ("listen = [\"localhost\"]", "ADDR:PORT"),
             ("max-connections = 0", "nonzero"),
+            ("workers = 0", "nonzero"),
             ("log-level = \"loud\"", "loud"),
             ("store = ", "string"),
         ] {
@@ -443,6 +473,17 @@ mod tests {
             let text = error.to_string();
             assert!(text.starts_with("f.toml:2: ") && text.contains(named), "{text}");
         }
+    }
+
+    #[test]
+    fn there_are_as_many_workers_as_processors_up_to_a_few_and_never_very_many() {
+        let workers = |words: &[&str]| flags(words).check().map(|config| config.workers.get());
+
+        let by_itself = workers(&["--store", "/s"]).expect("complete");
+        assert!((1..=WORKERS_DEFAULT_MAX.get()).contains(&by_itself), "{by_itself}");
+        assert_eq!(workers(&["--store", "/s", "--workers", "64"]).expect("allowed"), 64);
+        let refused = workers(&["--store", "/s", "--workers", "65"]).expect_err("too many");
+        assert!(refused.to_string().starts_with("65 workers are too many"), "{refused}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `flashtrackd`, the server: reads its configuration, starts everything, waits for the end.
 //!
-//! The worker has a thread of its own; all else runs on this one. The order of the start is the order of
+//! The workers have threads of their own; all else runs on this one. The order of the start is the order of
 //! `start`, that of the end is told in `shutdown`.
 
 #![forbid(unsafe_code)]
@@ -83,6 +83,7 @@ fn serve(config: &Config) -> Result<(), (u8, Failure)> {
     let options = WorkerOptions {
         journal_bytes: config.journal_bytes,
         io: config.io,
+        workers: config.workers,
         reflink: config.reflink,
         policy: config.policy,
         connections_max: config.connections_max,

@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //! - B1 At most `IN_FLIGHT_MAX` of them are with the backend; the others wait, what holds data before what has yet to be read.
-//!   At most `AT_ONCE_MAX` are handed out at a time, after all that is no background.
+//!   At most `AT_ONCE_MAX`, with little more than `AT_ONCE_BYTES`, are handed out at a time, after all that is no background.
 //! - B2 One that waits is pending like one in flight: its ticket is taken and its barrier held, so nobody takes it for ended.
 //! - B3 A read that waits has no memory yet, and a write goes before it. So a batch holds little more than what is read at a
 //!   time, and uses that memory again.
@@ -19,6 +19,8 @@ use crate::io::{Action, Buffer, Object, Op};
 const IN_FLIGHT_MAX: usize = 64;
 /// As many take a page cache a fifth of a millisecond.
 const AT_ONCE_MAX: usize = 16;
+/// So do as many bytes: tracks that are copied to a full target are long.
+const AT_ONCE_BYTES: usize = 128 << 10;
 
 /// Those that wait, and how many do not.
 #[derive(Debug, Default)]
@@ -76,13 +78,22 @@ impl Engine {
     /// Hands out the next ones, behind what is to be performed already (B1).
     pub(super) fn begin_background(&mut self) {
         let free = IN_FLIGHT_MAX - self.background.in_flight;
+        let mut moved = 0;
         for _ in 0..free.min(AT_ONCE_MAX) {
+            if moved >= AT_ONCE_BYTES {
+                return;
+            }
             let Some((mut op, bytes)) = self.background.waiting.pop_front() else {
                 return;
             };
             self.background.in_flight += 1;
-            if let (Action::Read { buffer, .. }, Some(bytes)) = (&mut op.action, bytes) {
-                *buffer = Buffer::scratch(bytes);
+            match (&mut op.action, bytes) {
+                (Action::Read { buffer, .. }, Some(bytes)) => {
+                    *buffer = Buffer::scratch(bytes);
+                    moved += bytes;
+                }
+                (Action::Write { data, .. }, _) => moved += data.len(),
+                _ => {}
             }
             self.ops.push(op);
         }

@@ -1,11 +1,11 @@
-//! The worker's time: the only clock that engine and sessions ever see.
+//! The workers' time: the only clock that engine and sessions ever see.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use flashtrack_engine::units::Moment;
 
 /// Counts from the moment it is made.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     started: Instant,
 }

@@ -13,25 +13,10 @@ use super::machine::Machine;
 use super::mailbox::Socket;
 use super::socket;
 use super::turn::Worker;
-use crate::session::{
-    CloseReason, Event, ExportInfo, Exports, Payload, Session, SessionLimits, SessionRequestId,
-};
+use crate::session::{CloseReason, Event, Payload, Session, SessionLimits, SessionRequestId};
 
 /// How long a client may take to close its side after everything was sent to it.
 const LINGER_TIME: Duration = Duration::from_secs(2);
-
-/// Volumes of the engine as exports.
-struct MachineExports<'a, M>(&'a M);
-
-impl<M: Machine> Exports for MachineExports<'_, M> {
-    fn find(&self, name: &str) -> Option<ExportInfo> {
-        self.0.export(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.0.export_names()
-    }
-}
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
@@ -40,21 +25,20 @@ fn micros(time: Duration) -> u64 {
 impl<M: Machine> Worker<M> {
     /// Takes a connection in, or closes it when there are too many.
     pub(super) fn add_connection(&mut self, socket: Socket, peer: String) {
-        let handshakes = self.handshakes();
-        if self.connections.len() - handshakes >= self.options.connections_max {
-            self.stats.connections_refused += 1;
+        let socket = if self.shared.served() >= self.options.connections_max {
             tracing::warn!(peer, limit = self.options.connections_max, "too many connections");
-            return;
-        }
-        let socket = match socket::prepare(socket) {
-            Ok(socket) => socket,
-            Err(error) => {
-                self.stats.connections_refused += 1;
+            None
+        } else {
+            let prepared = socket::prepare(socket).inspect_err(|error| {
                 tracing::warn!(peer, %error, "cannot set the options of a connection");
-                return;
-            }
+            });
+            prepared.ok()
         };
-        if handshakes >= self.options.handshakes_max {
+        let Some(socket) = socket else {
+            self.stats.connections_refused += 1;
+            return self.inbox.connection_gone();
+        };
+        if self.handshakes() >= self.options.handshakes_max.div_ceil(self.options.workers.get()) {
             self.end_oldest_handshake();
         }
         let limits = SessionLimits {
@@ -122,8 +106,7 @@ impl<M: Machine> Worker<M> {
         self.stats.received_bytes += bytes as u64;
         match (&mut connection.stage, receiving) {
             (Stage::Serving(session), Receiving::Messages) => {
-                let exports = MachineExports(&self.machine);
-                session.receive(&buffer[..bytes], &exports, &mut self.session_events);
+                session.receive(&buffer[..bytes], &*self.shared, &mut self.session_events);
                 connection.buffer = Some(buffer);
             }
             (Stage::Serving(session), Receiving::Payload { filled }) => {
@@ -203,9 +186,9 @@ impl<M: Machine> Worker<M> {
         connection.deadline_us = None;
         let stats = &mut self.stats.volumes[volume];
         stats.connections += 1;
-        self.machine.set_connections(id, stats.connections);
+        self.shared.connect(id);
         tracing::info!(peer = connection.peer, volume = stats.name, "connected");
-        if self.connections.len() - self.handshakes() > self.options.connections_max {
+        if self.shared.served() > self.options.connections_max {
             // Its handshake began when there was still room.
             let peer = &self.connections[place].peer;
             tracing::warn!(peer, limit = self.options.connections_max, "too many connections");
@@ -246,7 +229,7 @@ impl<M: Machine> Worker<M> {
         if let Stage::Serving(session) = &mut connection.stage
             && session.can_resume()
         {
-            session.receive(&[], &MachineExports(&self.machine), &mut self.session_events);
+            session.receive(&[], &*self.shared, &mut self.session_events);
             self.act(place);
         }
     }
@@ -328,10 +311,11 @@ impl<M: Machine> Worker<M> {
     /// Frees the place of a connection that is gone.
     fn forget(&mut self, place: usize) {
         let connection = self.connections.remove(place);
+        self.inbox.connection_gone();
         if let Some(volume) = connection.volume {
             let stats = &mut self.stats.volumes[volume];
             stats.connections -= 1;
-            self.machine.set_connections(stats.id, stats.connections);
+            self.shared.disconnect(stats.id);
             tracing::info!(peer = connection.peer, volume = stats.name, "disconnected");
         }
     }

@@ -1,14 +1,18 @@
-//! The way into the worker: a queue of messages and an eventfd that wakes its ring.
+//! The way into the workers: for each a queue of messages and an eventfd that wakes its ring.
 //!
 //! - M1 A message that was taken is answered, or its answer channel is closed: the sender never hangs.
 //! - M2 The eventfd is written after the message is queued, and read before the queue is emptied, so
 //!   that no message waits for the next one.
+//! - M3 A connection goes to the worker that has the fewest. So does a command: where connections leave a worker free,
+//!   nobody waits for the other.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use flashtrack_engine::admin::{Command, Refusal, Report};
@@ -25,7 +29,7 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
-/// What the worker tells about one connection.
+/// What a worker tells about one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionReport {
     /// Who is at the other end, as the listener told it.
@@ -42,7 +46,7 @@ pub struct ConnectionReport {
     pub age_us: u64,
 }
 
-/// The worker's state at one moment.
+/// The workers' state.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// All counters.
@@ -60,32 +64,77 @@ pub(super) enum Message {
     Shutdown,
 }
 
-/// The worker has ended: nothing put into its mailbox is taken any more.
+/// A worker has ended: nothing put into its mailbox is taken any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the worker has ended; the server is shutting down or has failed")]
 pub struct WorkerGone;
 
-/// Puts messages into the worker's mailbox. Clones reach the same worker, from any thread.
+/// The end that one worker empties.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) messages: Receiver<Message>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Inbox {
+    /// A connection that was put in here is closed.
+    pub(super) fn connection_gone(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The end that messages for one worker are put in.
+#[derive(Debug)]
+pub(super) struct Slot {
+    queue: Sender<Message>,
+    wake: File,
+    /// Connections put in and not closed yet.
+    connections: Arc<AtomicUsize>,
+}
+
+impl Slot {
+    /// Both ends, for a worker that `wake`, an eventfd, wakes.
+    pub(super) fn new(wake: OwnedFd) -> (Self, Inbox) {
+        let (queue, messages) = channel();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let inbox = Inbox { messages, connections: Arc::clone(&connections) };
+        (Self { queue, wake: File::from(wake), connections }, inbox)
+    }
+
+    fn load(self: &&Self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    fn put(&self, message: Message) -> Result<(), WorkerGone> {
+        self.queue.send(message).map_err(|_| WorkerGone)?;
+        // M2. The counter of an eventfd is never full: each turn of the worker empties it.
+        let _ = (&self.wake).write(&1_u64.to_ne_bytes());
+        Ok(())
+    }
+}
+
+/// Puts messages into the workers' mailboxes. Clones reach the same workers, from any thread.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
-    queue: Sender<Message>,
-    wake: Arc<std::fs::File>,
+    slots: Arc<[Slot]>,
 }
 
 impl Mailbox {
-    /// A mailbox that wakes the worker through `wake`, an eventfd, and the end the worker empties.
-    pub(super) fn new(wake: OwnedFd) -> (Self, Receiver<Message>) {
-        let (queue, messages) = channel();
-        (Self { queue, wake: Arc::new(std::fs::File::from(wake)) }, messages)
+    /// Of at least one worker.
+    pub(super) fn new(slots: Vec<Slot>) -> Self {
+        Self { slots: slots.into() }
     }
 
-    /// Hands a connection over. The worker sets its options, does the handshake and serves it; it
+    /// Hands a connection over. A worker sets its options, does the handshake and serves it; it
     /// closes it at once when a limit is reached. `peer` is for logs and reports.
     ///
     /// # Errors
     /// The worker has ended.
     pub fn add_connection(&self, socket: Socket, peer: String) -> Result<(), WorkerGone> {
-        self.put(Message::AddConnection { socket, peer })
+        // Among equals the last, so that the first is left for commands.
+        let slot = self.slots.iter().rev().min_by_key(Slot::load).expect("there is a worker");
+        slot.connections.fetch_add(1, Ordering::Relaxed);
+        slot.put(Message::AddConnection { socket, peer })
     }
 
     /// Has the engine carry out `command` and waits for its answer.
@@ -94,32 +143,38 @@ impl Mailbox {
     /// The worker has ended; whether the command was carried out is then not known.
     pub async fn command(&self, command: Command) -> Result<Result<Report, Refusal>, WorkerGone> {
         let (answer, answered) = oneshot::channel();
-        self.put(Message::Command { command, answer })?;
+        let slot = self.slots.iter().min_by_key(Slot::load).expect("there is a worker");
+        slot.put(Message::Command { command, answer })?;
         answered.await.map_err(|_| WorkerGone)
     }
 
-    /// The worker's counters and connections as they stand.
+    /// The workers' counters and connections as they stand, each worker's at a moment of its own.
     ///
     /// # Errors
-    /// The worker has ended.
+    /// A worker has ended.
     pub async fn snapshot(&self) -> Result<Snapshot, WorkerGone> {
-        let (answer, answered) = oneshot::channel();
-        self.put(Message::Snapshot { answer })?;
-        answered.await.map(|snapshot| *snapshot).map_err(|_| WorkerGone)
+        let mut asked = Vec::new();
+        for slot in &*self.slots {
+            let (answer, answered) = oneshot::channel();
+            slot.put(Message::Snapshot { answer })?;
+            asked.push(answered);
+        }
+        let mut all = Snapshot { stats: WorkerStats::default(), connections: Vec::new() };
+        for answered in asked {
+            let one = answered.await.map_err(|_| WorkerGone)?;
+            all.stats.add(&one.stats);
+            all.connections.extend(one.connections);
+        }
+        Ok(all)
     }
 
     /// Begins the graceful end: no connection or request is taken any more, what is in flight is
     /// answered, everything is synced; then `WorkerHandle::ended` gives the result. Asking again
     /// changes nothing.
     pub fn shut_down(&self) {
-        // A worker that has ended is shut down already.
-        let _ = self.put(Message::Shutdown);
-    }
-
-    fn put(&self, message: Message) -> Result<(), WorkerGone> {
-        self.queue.send(message).map_err(|_| WorkerGone)?;
-        // M2. The counter of an eventfd is never full: each turn of the worker empties it.
-        let _ = (&*self.wake).write(&1_u64.to_ne_bytes());
-        Ok(())
+        for slot in &*self.slots {
+            // A worker that has ended is shut down already.
+            let _ = slot.put(Message::Shutdown);
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! One thread that owns a store: ring, engine and sessions, and the only loop.
+//! The threads that serve a store: each has a ring, sessions and a loop of its own, and all share the engine.
 //!
 //! Everything that a client or an administrator wants of the store passes through `Mailbox` into
-//! this thread. Starting it opens the store (recovery included) before `start` returns.
+//! one of these threads. `start` opens the store (recovery included) before it returns.
 
 mod clock;
 mod connection;
@@ -10,6 +10,7 @@ mod machine;
 mod mailbox;
 mod polling;
 mod requests;
+mod shared;
 mod socket;
 mod stats;
 mod sync_times;
@@ -17,7 +18,10 @@ mod sync_times;
 mod tests;
 mod turn;
 
+use std::fs::File;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,18 +33,22 @@ use flashtrack_engine::units::Moment;
 use flashtrack_engine::{Engine, OpenError, OpenOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::GetRandomFlags;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use clock::Clock;
 use machine::Machine;
+use mailbox::Slot;
+use shared::Shared;
 use turn::Worker;
 
 pub use mailbox::{ConnectionReport, Mailbox, Snapshot, Socket, WorkerGone};
 pub use stats::{KindStats, LATENCY_BOUNDS_US, RequestKind, SyncKind, VolumeStats, WorkerStats};
 
-/// Limits and sizes of the worker.
+/// Limits and sizes of the workers; limits are those of all workers together.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
+    /// How many there are.
+    pub workers: NonZeroUsize,
     /// Size of the journal in bytes, when the store is made.
     pub journal_bytes: u64,
     /// How the store's files are read and written.
@@ -51,8 +59,8 @@ pub struct WorkerOptions {
     pub policy: Policy,
     /// Connections whose handshake is finished; more are refused.
     pub connections_max: usize,
-    /// Connections whose handshake is not finished; the oldest makes room for a new one, so that
-    /// silent clients cannot keep others out.
+    /// Connections whose handshake is not finished, each worker having its share; the oldest makes room for a new one, so
+    /// that silent clients cannot keep others out.
     pub handshakes_max: usize,
     /// A connection whose handshake takes longer is closed.
     pub handshake_time: Duration,
@@ -65,6 +73,7 @@ pub struct WorkerOptions {
 impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
+            workers: NonZeroUsize::MIN,
             journal_bytes: 1 << 30,
             io: IoMode::default(),
             reflink: Reflink::default(),
@@ -78,25 +87,50 @@ impl Default for WorkerOptions {
     }
 }
 
-/// A running worker.
+/// Running workers.
 #[derive(Debug)]
 pub struct WorkerHandle {
-    /// The way to it.
+    /// The way to them.
     pub mailbox: Mailbox,
-    thread: JoinHandle<()>,
-    ended: oneshot::Receiver<Result<(), WorkerError>>,
+    threads: Vec<JoinHandle<()>>,
+    ends: UnboundedReceiver<Result<(), WorkerError>>,
 }
 
 impl WorkerHandle {
-    /// Waits until the worker has ended, after `Mailbox::shut_down` or by a failure.
+    /// Waits until all workers have ended after `Mailbox::shut_down`, or one by a failure: then the others may be waiting for
+    /// it for ever, and the process is to end.
     ///
     /// # Errors
     /// What ended it, when that was not an orderly shutdown.
-    pub async fn ended(self) -> Result<(), WorkerError> {
-        let result = self.ended.await.unwrap_or(Err(WorkerError::Panicked));
-        // The thread has nothing left to do but to return; a panic was told above.
-        let _ = self.thread.join();
-        result
+    pub async fn ended(mut self) -> Result<(), WorkerError> {
+        for _ in &self.threads {
+            self.ends.recv().await.unwrap_or(Err(WorkerError::Panicked))?;
+        }
+        for thread in self.threads {
+            // The thread has nothing left to do but to return; a panic was told above.
+            let _ = thread.join();
+        }
+        Ok(())
+    }
+}
+
+/// Tells how a worker ended, also when it panics.
+struct Ending {
+    ends: UnboundedSender<Result<(), WorkerError>>,
+    result: Option<Result<(), WorkerError>>,
+}
+
+impl Ending {
+    fn tell(mut self, result: Result<(), WorkerError>) {
+        self.result = Some(result);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let result = self.result.take().unwrap_or(Err(WorkerError::Panicked));
+        // Dropping the handle means not to ask how it ends.
+        let _ = self.ends.send(result);
     }
 }
 
@@ -120,7 +154,7 @@ pub enum StartError {
     #[error(transparent)]
     Ring(#[from] RingError),
     /// A broken invariant of our own; its message is in the log.
-    #[error("the worker thread panicked while it opened the store")]
+    #[error("the worker thread panicked while it started")]
     Panicked,
 }
 
@@ -137,7 +171,7 @@ pub enum WorkerError {
 }
 
 /// Opens the store in the directory `store`, making it when the directory is empty, and starts
-/// the worker on it. Blocks while the store is recovered.
+/// the workers on it. Blocks while the store is recovered.
 ///
 /// # Errors
 /// The store cannot be opened (in use, damaged, of another version), or io_uring is not to be had.
@@ -161,41 +195,75 @@ fn allow_many_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// Starts a worker on the machine that `open` makes of the locked store, in the worker's thread.
-fn launch<M: Machine>(
+/// Starts workers on the machine that `open` makes of the locked store.
+fn launch<M: Machine + Send + 'static>(
     store: &Path,
     options: WorkerOptions,
-    open: impl FnOnce(&mut LocalStorage, Moment) -> Result<M, StartError> + Send + 'static,
+    open: impl FnOnce(&mut LocalStorage, Moment) -> Result<M, StartError>,
 ) -> Result<WorkerHandle, StartError> {
-    let store = store.to_owned();
-    let (started, start) = std::sync::mpsc::channel::<Result<Mailbox, StartError>>();
-    let (end, ended) = oneshot::channel();
+    let mut storage = LocalStorage::open(store, Access::ReadWrite)?;
+    storage.set_mode(options.io)?;
+    storage.set_reflink(options.reflink);
+    let clock = Clock::new();
+    let machine = open(&mut storage, clock.moment())?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let shared = Arc::new(Shared::new(machine, processors));
+    let (ends, ended) = unbounded_channel();
+    let (mut slots, mut threads) = (Vec::new(), Vec::new());
+    let mut failed = None;
+    while threads.len() < options.workers.get() && failed.is_none() {
+        let ending = Ending { ends: ends.clone(), result: None };
+        let served = (storage.share(), Arc::clone(&shared));
+        match launch_one(served, options.clone(), clock, ending) {
+            Ok((slot, thread)) => {
+                slots.push(slot);
+                threads.push(thread);
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    let mailbox = Mailbox::new(slots);
+    let Some(error) = failed else {
+        return Ok(WorkerHandle { mailbox, threads, ends: ended });
+    };
+    mailbox.shut_down();
+    for thread in threads {
+        // Why there are not enough of them is told; how these end does not matter beside it.
+        let _ = thread.join();
+    }
+    Err(error)
+}
+
+/// Starts one of them.
+fn launch_one<M: Machine + Send + 'static>(
+    (storage, shared): (LocalStorage, Arc<Shared<M>>),
+    options: WorkerOptions,
+    clock: Clock,
+    ending: Ending,
+) -> Result<(Slot, JoinHandle<()>), StartError> {
+    let (started, start) = std::sync::mpsc::channel::<Result<Slot, StartError>>();
     let thread = std::thread::Builder::new().name("worker".to_owned());
     let thread = thread.spawn(move || {
-        // The ring serves only the thread that makes it, so everything is made here.
-        let clock = Clock::new();
+        // The ring serves only the thread that makes it, so it is made here.
         let made: Result<_, StartError> = (|| {
-            let mut storage = LocalStorage::open(&store, Access::ReadWrite)?;
-            storage.set_mode(options.io)?;
-            storage.set_reflink(options.reflink);
-            let machine = open(&mut storage, clock.moment())?;
             let ring = LocalRing::new(storage)?;
-            let (mailbox, messages) = Mailbox::new(ring.waker().map_err(StartError::Thread)?);
-            Ok((mailbox, Worker::new(options, clock, ring, machine, messages)))
+            let waker = || ring.waker().map_err(StartError::Thread);
+            let (slot, inbox) = Slot::new(waker()?);
+            let id = shared.join(File::from(waker()?));
+            Ok((slot, Worker::new(options, clock, ring, (id, shared), inbox)))
         })();
         match made {
             Err(error) => {
                 // Nobody waits only when the starting thread has panicked.
                 let _ = started.send(Err(error));
             }
-            Ok((mailbox, worker)) => {
-                let _ = started.send(Ok(mailbox));
-                // Dropping the handle means not to ask how it ends.
-                let _ = end.send(worker.run());
+            Ok((slot, worker)) => {
+                let _ = started.send(Ok(slot));
+                ending.tell(worker.run());
             }
         }
     });
     let thread = thread.map_err(StartError::Thread)?;
-    let mailbox = start.recv().map_err(|_| StartError::Panicked)??;
-    Ok(WorkerHandle { mailbox, thread, ended })
+    let slot = start.recv().map_err(|_| StartError::Panicked)??;
+    Ok((slot, thread))
 }

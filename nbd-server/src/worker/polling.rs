@@ -6,7 +6,8 @@
 //!
 //! Invariants
 //! - P1 An idle server sleeps: after a look that found nothing, looks are left out, twice as many each time.
-//! - P2 Nobody else waits for the processor meanwhile: with a single one there is no look at all.
+//! - P2 Whoever is waited for has a processor: half of them, rounded down, are looked from at a time (`Shared::begin_look`), so
+//!   with a single one there is no look at all.
 
 /// Microseconds that a look lasts at most while nothing is awaited but clients.
 const LOOK_US: u64 = 50;
@@ -17,9 +18,8 @@ const LOOK_IN_FLIGHT_US: u64 = 300;
 const MISSES_MAX: u32 = 10;
 
 /// What the looks so far have found.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Polling {
-    has_processors: bool,
     /// Looks in vain since the last one that found something.
     misses: u32,
     /// Looks to leave out.
@@ -27,17 +27,13 @@ pub(super) struct Polling {
 }
 
 impl Polling {
-    pub(super) fn new(processors: usize) -> Self {
-        Self { has_processors: processors > 1, misses: 0, skip: 0 }
-    }
-
     /// True when it is worth a look now.
     pub(super) fn begin(&mut self) -> bool {
         if self.skip > 0 {
             self.skip -= 1;
             return false;
         }
-        self.has_processors
+        true
     }
 
     /// Microseconds that it may last, with so many requests in the engine.
@@ -61,8 +57,8 @@ mod tests {
     use super::*;
 
     /// The number of looks in a thousand sleeps, when every look finds something or none does.
-    fn looks(processors: usize, found: bool) -> usize {
-        let mut polling = Polling::new(processors);
+    fn looks(found: bool) -> usize {
+        let mut polling = Polling::default();
         let look = |polling: &mut Polling| {
             let looks = polling.begin();
             if looks {
@@ -75,8 +71,7 @@ mod tests {
 
     #[test]
     fn a_busy_server_looks_each_time_and_an_idle_one_hardly_ever() {
-        assert_eq!(looks(2, true), 1000);
-        assert!(looks(2, false) < 10);
-        assert_eq!(looks(1, true), 0);
+        assert_eq!(looks(true), 1000);
+        assert!(looks(false) < 10);
     }
 }

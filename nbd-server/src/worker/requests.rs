@@ -3,6 +3,7 @@
 use flashtrack_engine::request::{RequestAction, RequestId};
 use slab::Slab;
 
+use super::shared::WorkerId;
 use super::stats::RequestKind;
 use crate::session::SessionRequestId;
 
@@ -19,24 +20,32 @@ pub(super) struct InEngine {
     pub(super) received_us: u64,
 }
 
-/// All of them.
-#[derive(Debug, Default)]
-pub(super) struct Requests(Slab<InEngine>);
+/// All of one worker.
+#[derive(Debug)]
+pub(super) struct Requests {
+    worker: WorkerId,
+    requests: Slab<InEngine>,
+}
 
 impl Requests {
+    pub(super) fn new(worker: WorkerId) -> Self {
+        Self { worker, requests: Slab::new() }
+    }
+
     /// Gives the request its id.
     pub(super) fn insert(&mut self, request: InEngine) -> RequestId {
-        RequestId(self.0.insert(request) as u64)
+        RequestId(self.worker.name(self.requests.insert(request) as u64))
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.requests.len()
     }
 
-    /// Gives the id back.
+    /// Gives the id back; none when it names no request of this worker.
     pub(super) fn remove(&mut self, id: RequestId) -> Option<InEngine> {
-        usize::try_from(id.0).ok().and_then(|id| self.0.try_remove(id))
+        let number = usize::try_from(self.worker.number(id.0)?).ok()?;
+        self.requests.try_remove(number)
     }
 }
 

@@ -75,6 +75,16 @@ impl KindStats {
         self.buckets[bucket] += 1;
         self.sum_us += latency_us;
     }
+
+    /// Adds what another worker has counted.
+    fn add(&mut self, other: &Self) {
+        let Self { operations, bytes, errors, buckets, sum_us } = other;
+        self.operations += operations;
+        self.bytes += bytes;
+        self.errors += errors;
+        self.sum_us += sum_us;
+        self.buckets.iter_mut().zip(buckets).for_each(|(mine, theirs)| *mine += theirs);
+    }
 }
 
 /// Everything counted for one volume since the server started.
@@ -151,9 +161,70 @@ pub struct WorkerStats {
     pub syncs: [KindStats; SyncKind::ALL.len()],
 }
 
+impl WorkerStats {
+    /// Adds what another worker has counted.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            volumes,
+            connections,
+            handshakes,
+            connections_accepted,
+            connections_refused,
+            received_bytes,
+            sent_bytes,
+            syncs,
+        } = other;
+        for volume in volumes {
+            match self.volumes.iter_mut().find(|known| known.id == volume.id) {
+                Some(known) => {
+                    known.connections += volume.connections;
+                    add_all(&mut known.kinds, &volume.kinds);
+                }
+                None => self.volumes.push(volume.clone()),
+            }
+        }
+        self.connections += connections;
+        self.handshakes += handshakes;
+        self.connections_accepted += connections_accepted;
+        self.connections_refused += connections_refused;
+        self.received_bytes += received_bytes;
+        self.sent_bytes += sent_bytes;
+        add_all(&mut self.syncs, syncs);
+    }
+}
+
+fn add_all(mine: &mut [KindStats], theirs: &[KindStats]) {
+    mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| mine.add(theirs));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_two_workers_have_counted_of_a_volume_is_one_volumes() {
+        let counted = |ids: [u32; 2]| {
+            let mut stats = WorkerStats { connections: 2, sent_bytes: 5, ..Default::default() };
+            for id in ids {
+                let mut volume = VolumeStats::new(VolumeId(id), format!("v{id}"));
+                volume.connections = 1;
+                volume.kind(RequestKind::Read).record(30, Some(4096));
+                stats.volumes.push(volume);
+            }
+            stats.syncs[SyncKind::Home as usize].record(7, None);
+            stats
+        };
+        let mut all = counted([1, 2]);
+
+        all.add(&counted([2, 3]));
+
+        let volumes: Vec<_> = all.volumes.iter().map(|one| (one.id.0, one.connections)).collect();
+        assert_eq!(volumes, [(1, 1), (2, 2), (3, 1)]);
+        let read = all.volumes[1].kind(RequestKind::Read);
+        assert_eq!((read.operations, read.bytes, read.sum_us, read.buckets[2]), (2, 8192, 60, 2));
+        assert_eq!((all.connections, all.sent_bytes), (4, 10));
+        assert_eq!(all.syncs[SyncKind::Home as usize].errors, 2);
+    }
 
     #[test]
     fn a_latency_on_a_bound_counts_in_the_bucket_that_ends_there() {

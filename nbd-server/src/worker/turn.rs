@@ -1,17 +1,18 @@
-//! The loop. One turn: enter the ring once, hand what has ended to engine and sessions, perform what
+//! The loop of one worker. One turn: enter the ring once, hand what has ended to engine and sessions, perform what
 //! the engine wants, then receive and send.
 //!
-//! - W1 Nothing in a turn blocks but entering the ring, and that only when nothing is left to do.
+//! - W1 Nothing in a turn blocks but entering the ring, and that only when nothing is left to do; and waiting for the
+//!   engine while another worker has it (S1 of `shared`).
 //! - W2 All replies of a turn to one connection leave in one send.
 //! - W3 After a shutdown was asked for, every request in the engine is still answered.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::Receiver;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flashtrack_engine::admin::{Answer, CommandId, Refusal, Report};
+use flashtrack_engine::io::Object;
 use flashtrack_engine::io::local::{Event, LocalRing, Wait};
-use flashtrack_engine::io::{Object, Op};
 use flashtrack_engine::request::{Reply, Request, RequestAction};
 use flashtrack_engine::units::VolumeId;
 use slab::Slab;
@@ -20,9 +21,10 @@ use tokio::sync::oneshot;
 use super::clock::Clock;
 use super::connection::Connection;
 use super::machine::Machine;
-use super::mailbox::{ConnectionReport, Message, Snapshot};
+use super::mailbox::{ConnectionReport, Inbox, Message, Snapshot};
 use super::polling::Polling;
 use super::requests::{InEngine, Requests, measure};
+use super::shared::{Given, Shared, Taken, WorkerId};
 use super::stats::{VolumeStats, WorkerStats};
 use super::sync_times::SyncTimes;
 use super::{WorkerError, WorkerOptions};
@@ -41,11 +43,16 @@ type AnswerSender = oneshot::Sender<Result<Report, Refusal>>;
 pub(super) struct Worker<M> {
     pub(super) options: WorkerOptions,
     pub(super) ring: LocalRing,
-    pub(super) machine: M,
+    id: WorkerId,
+    pub(super) shared: Arc<Shared<M>>,
+    /// What happened since the last exchange with the machine.
+    given: Given,
+    /// What the machine said since the turn before.
+    taken: Taken,
     pub(super) clock: Clock,
     /// The time of this turn.
     pub(super) now_us: u64,
-    messages: Receiver<Message>,
+    pub(super) inbox: Inbox,
     pub(super) connections: Slab<Connection>,
     /// Places of connections to be looked at before the turn ends.
     pub(super) listed: Vec<usize>,
@@ -65,9 +72,6 @@ pub(super) struct Worker<M> {
     shutdown_until_us: Option<u64>,
     // Kept for their memory.
     events: Vec<Event>,
-    ops: Vec<Op>,
-    replies: Vec<Reply>,
-    answers: Vec<Answer>,
     pub(super) session_events: Vec<crate::session::Event>,
 }
 
@@ -76,32 +80,32 @@ impl<M: Machine> Worker<M> {
         options: WorkerOptions,
         clock: Clock,
         ring: LocalRing,
-        machine: M,
-        messages: Receiver<Message>,
+        (id, shared): (WorkerId, Arc<Shared<M>>),
+        inbox: Inbox,
     ) -> Self {
         Self {
             options,
             ring,
-            machine,
+            id,
+            shared,
+            given: Given::default(),
+            taken: Taken::default(),
             now_us: clock.now_us(),
             clock,
-            messages,
+            inbox,
             connections: Slab::new(),
             listed: Vec::new(),
             next_deadline_us: u64::MAX,
-            requests: Requests::default(),
+            requests: Requests::new(id),
             commands: BTreeMap::new(),
             next_command: 0,
             stats: WorkerStats::default(),
             sync_times: SyncTimes::default(),
             volumes: BTreeMap::new(),
             unsettled: true,
-            polling: Polling::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            polling: Polling::default(),
             shutdown_until_us: None,
             events: Vec::new(),
-            ops: Vec::new(),
-            replies: Vec::new(),
-            answers: Vec::new(),
             session_events: Vec::new(),
         }
     }
@@ -123,6 +127,9 @@ impl<M: Machine> Worker<M> {
         if matches!(wait, Wait::No) || self.connections.is_empty() || !self.polling.begin() {
             return Ok(false);
         }
+        let Some(_looking) = self.shared.begin_look() else {
+            return Ok(false);
+        };
         let until_us = self.clock.now_us() + Polling::look_us(self.requests.len());
         loop {
             if self.ring.stirs() {
@@ -137,10 +144,8 @@ impl<M: Machine> Worker<M> {
     }
 
     fn turn(&mut self) {
-        let moment = self.clock.moment();
-        self.now_us = moment.monotonic_us;
+        self.now_us = self.clock.now_us();
         self.take_events();
-        self.machine.tick(moment);
         self.perform();
         self.deliver_replies();
         self.deliver_answers();
@@ -155,7 +160,7 @@ impl<M: Machine> Worker<M> {
         }
         // Once clients are not waited for any more, only the engine's completions are.
         let clients_until = self.shutdown_until_us.filter(|until_us| *until_us > self.now_us);
-        let deadline = [self.machine.next_deadline_us(), clients_until]
+        let deadline = [self.taken.deadline_us, clients_until]
             .into_iter()
             .flatten()
             .fold(self.next_deadline_us, u64::min);
@@ -183,7 +188,7 @@ impl<M: Machine> Worker<M> {
             Event::Completed(completion) => {
                 let now_us = || self.clock.now_us();
                 self.sync_times.end(&completion, now_us, &mut self.stats.syncs);
-                self.machine.complete(completion);
+                self.given.completions.push(completion);
             }
             Event::Received { token, buffer, result } => self.received(token, buffer, result),
             Event::Sent { token, parts, result } => self.sent(token, parts, result),
@@ -193,13 +198,14 @@ impl<M: Machine> Worker<M> {
 
     /// Performs what the engine wants, and what follows from operations that end at once.
     fn perform(&mut self) {
+        let moment = self.clock.moment();
         self.unsettled = false;
         for _ in 0..ROUNDS_MAX {
-            self.machine.take_ops(&mut self.ops);
-            if self.ops.is_empty() {
+            self.shared.exchange(self.id, moment, &mut self.given, &mut self.taken);
+            if self.taken.ops.is_empty() {
                 return;
             }
-            for op in self.ops.drain(..) {
+            for op in self.taken.ops.drain(..) {
                 self.sync_times.begin(&op, self.now_us);
                 self.ring.perform(op);
             }
@@ -223,13 +229,12 @@ impl<M: Machine> Worker<M> {
         let received_us = self.now_us;
         let id = self.requests.insert(InEngine { connection, token, kind, bytes, received_us });
         self.connections[connection].in_flight += 1;
-        self.machine.submit(Request { id, volume, action });
+        self.given.requests.push(Request { id, volume, action });
         self.unsettled = true;
     }
 
     fn deliver_replies(&mut self) {
-        let mut replies = std::mem::take(&mut self.replies);
-        self.machine.take_replies(&mut replies);
+        let mut replies = std::mem::take(&mut self.taken.replies);
         if !replies.is_empty() {
             let now_us = self.clock.now_us();
             for Reply { id, result } in replies.drain(..) {
@@ -242,21 +247,16 @@ impl<M: Machine> Worker<M> {
                 self.replied(request.connection, request.token, result);
             }
         }
-        self.replies = replies;
+        self.taken.replies = replies;
     }
 
     fn deliver_answers(&mut self) {
-        let mut answers = std::mem::take(&mut self.answers);
-        self.machine.take_answers(&mut answers);
+        let mut answers = std::mem::take(&mut self.taken.answers);
         for Answer { id, mut result } in answers.drain(..) {
             if let Ok(Report::Volumes(volumes)) = &mut result {
-                for volume in volumes {
-                    let id = VolumeId(volume.id);
-                    let known = self.volumes.get(&id);
-                    volume.connections = known.map_or(0, |at| self.stats.volumes[*at].connections);
-                    if !volume.thin {
-                        volume.allocated_bytes = self.ring.allocated_bytes(Object::Home(id));
-                    }
+                for volume in volumes.iter_mut().filter(|volume| !volume.thin) {
+                    let home = Object::Home(VolumeId(volume.id));
+                    volume.allocated_bytes = self.ring.allocated_bytes(home);
                 }
             }
             if let Some(sender) = self.commands.remove(&id.0) {
@@ -264,24 +264,25 @@ impl<M: Machine> Worker<M> {
                 let _ = sender.send(result);
             }
         }
-        self.answers = answers;
+        self.taken.answers = answers;
     }
 
     fn take_messages(&mut self) {
-        while let Ok(message) = self.messages.try_recv() {
+        while let Ok(message) = self.inbox.messages.try_recv() {
             match message {
                 Message::AddConnection { socket, peer } => {
                     if self.is_shutting_down() {
                         self.stats.connections_refused += 1;
+                        self.inbox.connection_gone();
                     } else {
                         self.add_connection(socket, peer);
                     }
                 }
                 Message::Command { command, answer } => {
-                    let id = self.next_command;
+                    let id = self.id.name(self.next_command);
                     self.next_command += 1;
                     self.commands.insert(id, answer);
-                    self.machine.command(CommandId(id), command);
+                    self.given.commands.push((CommandId(id), command));
                     self.unsettled = true;
                 }
                 Message::Snapshot { answer } => {
@@ -318,7 +319,7 @@ impl<M: Machine> Worker<M> {
         }
         let time = u64::try_from(SHUTDOWN_TIME.as_micros()).unwrap_or(u64::MAX);
         self.shutdown_until_us = Some(self.now_us.saturating_add(time));
-        self.machine.begin_shutdown();
+        self.shared.begin_shutdown();
         self.tell_sessions_of_shutdown();
         self.unsettled = true;
     }
@@ -328,13 +329,13 @@ impl<M: Machine> Worker<M> {
         let Some(until_us) = self.shutdown_until_us else {
             return false;
         };
-        self.machine.is_shut_down() && (self.connections.is_empty() || until_us <= self.now_us)
+        self.taken.is_shut_down && (self.connections.is_empty() || until_us <= self.now_us)
     }
 
     /// The place of a volume in the statistics.
     pub(super) fn volume_place(&mut self, id: VolumeId) -> usize {
         *self.volumes.entry(id).or_insert_with(|| {
-            self.stats.volumes.push(VolumeStats::new(id, self.machine.volume_name(id)));
+            self.stats.volumes.push(VolumeStats::new(id, self.shared.volume_name(id)));
             self.stats.volumes.len() - 1
         })
     }

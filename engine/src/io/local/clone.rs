@@ -1,6 +1,6 @@
 //! Copies made by the file system alone: both files share the blocks until one of them changes (XFS, btrfs).
 //!
-//! - K1 A file system that cannot do this is asked once, not for every copy.
+//! - K1 A file system that cannot do this is asked once by each ring, not for every copy.
 //! - K2 What could not be shared is read and written, whatever the reason was.
 
 #![expect(unsafe_code, reason = "cloning a range of a file has no safe wrapper")]

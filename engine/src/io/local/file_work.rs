@@ -17,6 +17,7 @@ use super::write_gates::Way;
 use crate::io::{Buffer, IoFailure, Object, OpId, Outcome, ZeroSpace};
 
 /// An operation of the engine.
+#[derive(Debug)]
 pub(super) struct FileWork {
     pub(super) id: OpId,
     pub(super) object: Object,
@@ -29,6 +30,7 @@ pub(super) struct FileWork {
 }
 
 /// Where the second half of a copy goes.
+#[derive(Debug)]
 pub(super) struct WriteTo {
     object: Object,
     files: Arc<OpenFiles>,
@@ -46,6 +48,7 @@ pub(super) struct Copying {
 }
 
 /// What is done to the file; `done` counts bytes.
+#[derive(Debug)]
 pub(super) enum FileStep {
     /// Into the buffer; when that is wider than what was asked for, `within` says which part that is.
     Read {
@@ -75,7 +78,7 @@ pub(super) enum FileStep {
 }
 
 /// Which blocks `Allocate` asks for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Blocks {
     /// Blocks that are no other file's: a shared one is replaced when it is written, which takes space.
     Own,
@@ -84,6 +87,7 @@ pub(super) enum Blocks {
 }
 
 /// What was asked for, in a widened read.
+#[derive(Debug)]
 pub(super) struct Within {
     skip: usize,
     buffer: Buffer,

@@ -1,4 +1,4 @@
-//! Operations on files and sockets, performed by one `io_uring` of the thread that made it.
+//! Operations on files and sockets, performed by one `io_uring` of the thread that made it. A store may have several.
 //!
 //! - R1 What was submitted is in `in_flight` until its result was taken: memory that the kernel uses
 //!   is neither freed nor moved, also when the ring is dropped.
@@ -13,7 +13,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
@@ -91,8 +91,6 @@ pub struct LocalRing {
     #[expect(clippy::vec_box, reason = "the kernel needs them where they are")]
     spare_sends: Vec<Box<Sending>>,
     in_place: InPlace,
-    /// Of direct mode.
-    gates: WriteGates<FileWork>,
     /// Copies may share blocks, and the file system has not yet said that it cannot (K1 of `clone`).
     clones: bool,
 }
@@ -128,7 +126,6 @@ impl LocalRing {
             results: Vec::new(),
             spare_sends: Vec::new(),
             in_place: InPlace::default(),
-            gates: WriteGates::default(),
             clones,
         };
         this.push(InFlight::Wake(this.eventfd.as_raw_fd(), Box::new(0)));
@@ -165,8 +162,8 @@ impl LocalRing {
             Err(error) => return self.complete(id, Err(failure(&error))),
         };
         let step = match action {
-            Action::Read { offset, buffer } => FileStep::read(files, offset, buffer),
-            Action::Write { offset, data } => FileStep::write(files, offset, data),
+            Action::Read { offset, buffer } => FileStep::read(&files, offset, buffer),
+            Action::Write { offset, data } => FileStep::write(&files, offset, data),
             Action::Sync => FileStep::Sync,
             Action::Zero { offset, bytes, space } => FileStep::Zero { offset, bytes, space },
             Action::Allocate { offset, bytes } => {
@@ -180,7 +177,6 @@ impl LocalRing {
                 unreachable!("dealt with above")
             }
         };
-        let files = Arc::clone(files);
         self.begin(FileWork::new(id, object, files, step));
     }
 
@@ -192,8 +188,8 @@ impl LocalRing {
         (from, from_offset): (Object, u64),
         bytes: u64,
     ) -> io::Result<()> {
-        let from_files = Arc::clone(self.storage.files(from)?);
-        let files = Arc::clone(self.storage.files(object)?);
+        let from_files = self.storage.files(from)?;
+        let files = self.storage.files(object)?;
         let copying = Copying { from, from_files, from_offset, offset, bytes };
         self.begin(if self.clones {
             FileWork::new(id, object, files, FileStep::Clone(copying))
@@ -210,7 +206,7 @@ impl LocalRing {
         };
         let work = match work.way() {
             None => Some(work),
-            Some(way) => self.gates.enter(work.object, way, work),
+            Some(way) => self.gates().enter(work.object, way, work),
         };
         if let Some(work) = work {
             self.start(work);
@@ -238,11 +234,17 @@ impl LocalRing {
         None
     }
 
-    /// Submits what a submission that has ended kept waiting.
+    /// Submits what a submission that has ended kept waiting, whichever ring it came to.
     fn leave(&mut self, object: Object) {
-        for work in self.gates.leave(object) {
+        let work = self.gates().leave(object);
+        for work in work {
             self.start(work);
         }
+    }
+
+    /// Of direct mode. A gate is whole after each single change, so a panic elsewhere does not spoil it.
+    fn gates(&self) -> MutexGuard<'_, WriteGates<FileWork>> {
+        self.storage.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start(&mut self, work: FileWork) {

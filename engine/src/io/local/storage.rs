@@ -1,19 +1,27 @@
-//! Blocking access to the files of a store: what opening and the offline tools use.
+//! Blocking access to the files of a store: what opening and the offline tools use. And what the rings of a store share.
+//!
+//! - T1 An object that is removed is forgotten for all rings at once: none writes to a file that has lost its name.
+//! - T2 The gates of direct mode are those of the store, not of a ring (D2 of `open_files`).
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::clone::Reflink;
 use super::directory::{Access, Directory, OpenStoreError};
 use super::failure;
+use super::file_work::FileWork;
 use super::open_files::{Alignment, DirectFile, IoMode, OpenFiles, is_direct};
+use super::write_gates::WriteGates;
 use crate::io::{CreateSpace, IoFailure, Object, Storage};
 
-/// A store directory, locked for as long as this value (or the ring made of it) lives.
+/// Files opened so far: opened once, closed when removed.
+type Files = BTreeMap<Object, Arc<OpenFiles>>;
+
+/// A store directory, locked for as long as this value (or a ring made of it) lives.
 #[derive(Debug)]
 pub struct LocalStorage {
     pub(super) directory: Arc<Directory>,
@@ -21,8 +29,9 @@ pub struct LocalStorage {
     mode: IoMode,
     /// Of the ring.
     pub(super) reflink: Reflink,
-    /// Files opened so far: opened once, closed when removed.
-    files: BTreeMap<Object, Arc<OpenFiles>>,
+    files: Arc<RwLock<Files>>,
+    /// Of direct mode.
+    pub(super) gates: Arc<Mutex<WriteGates<FileWork>>>,
 }
 
 impl LocalStorage {
@@ -38,8 +47,21 @@ impl LocalStorage {
             directory,
             mode: IoMode::Buffered,
             reflink: Reflink::default(),
-            files: BTreeMap::new(),
+            files: Arc::default(),
+            gates: Arc::default(),
         })
+    }
+
+    /// The same store for a further ring, of another thread.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self {
+            directory: Arc::clone(&self.directory),
+            mode: self.mode,
+            reflink: self.reflink,
+            files: Arc::clone(&self.files),
+            gates: Arc::clone(&self.gates),
+        }
     }
 
     /// Has the ring that is made of this work in `mode`; at first that is `Buffered`.
@@ -52,7 +74,7 @@ impl LocalStorage {
         }
         self.mode = mode;
         // What is open was opened for the mode before.
-        self.files.clear();
+        self.change_files().clear();
         Ok(())
     }
 
@@ -63,27 +85,38 @@ impl LocalStorage {
 
     /// Has the page cache give up what the plain calls have read, where the ring has no use for it.
     pub(super) fn drop_cache(&self) {
-        for files in self.files.values() {
+        for files in self.known_files().values() {
             files.drop_cache();
         }
     }
 
     /// The open files of an object.
-    pub(super) fn files(&mut self, object: Object) -> io::Result<&Arc<OpenFiles>> {
-        // Two look-ups, because the borrow of the first would outlive an early return.
-        if !self.files.contains_key(&object) {
-            let cached = self.directory.open_file(object)?;
-            let files = self.complete(object, cached)?;
-            self.files.insert(object, files);
+    pub(super) fn files(&self, object: Object) -> io::Result<Arc<OpenFiles>> {
+        let known = self.known_files().get(&object).map(Arc::clone);
+        if let Some(files) = known {
+            return Ok(files);
         }
-        Ok(&self.files[&object])
+        let cached = self.directory.open_file(object)?;
+        let files = self.complete(object, cached)?;
+        // Another ring may have been faster; then these are closed after their first use.
+        Ok(Arc::clone(self.change_files().entry(object).or_insert(files)))
+    }
+
+    /// To be looked at. The map is whole after each single change, so a panic elsewhere does not spoil it.
+    fn known_files(&self) -> std::sync::RwLockReadGuard<'_, Files> {
+        self.files.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be changed.
+    fn change_files(&self) -> std::sync::RwLockWriteGuard<'_, Files> {
+        self.files.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers the file of an object that was just made. Where its second one cannot be had, both are opened
     /// when they are used.
-    pub(super) fn insert(&mut self, object: Object, cached: File) {
+    pub(super) fn insert(&self, object: Object, cached: File) {
         if let Ok(files) = self.complete(object, cached) {
-            self.files.insert(object, files);
+            self.change_files().insert(object, files);
         }
     }
 
@@ -100,17 +133,17 @@ impl LocalStorage {
     }
 
     /// Gives up the files of an object that is about to go.
-    pub(super) fn forget(&mut self, object: Object) -> Option<Arc<OpenFiles>> {
-        self.files.remove(&object)
+    pub(super) fn forget(&self, object: Object) -> Option<Arc<OpenFiles>> {
+        self.change_files().remove(&object)
     }
 }
 
 impl Storage for LocalStorage {
     fn read(&mut self, object: Object, offset: u64, buffer: &mut [u8]) -> Result<(), IoFailure> {
-        let file = &self.files(object).map_err(|error| failure(&error))?.cached;
+        let files = self.files(object).map_err(|error| failure(&error))?;
         let mut done = 0;
         while done < buffer.len() {
-            match file.read_at(&mut buffer[done..], offset + done as u64) {
+            match files.cached.read_at(&mut buffer[done..], offset + done as u64) {
                 Ok(0) => buffer[done..].fill(0),
                 Ok(bytes) => {
                     done += bytes;
@@ -125,13 +158,13 @@ impl Storage for LocalStorage {
     }
 
     fn write(&mut self, object: Object, offset: u64, data: &[u8]) -> Result<(), IoFailure> {
-        let file = &self.files(object).map_err(|error| failure(&error))?.cached;
-        file.write_all_at(data, offset).map_err(|error| failure(&error))
+        let files = self.files(object).map_err(|error| failure(&error))?;
+        files.cached.write_all_at(data, offset).map_err(|error| failure(&error))
     }
 
     fn sync(&mut self, object: Object) -> Result<(), IoFailure> {
-        let file = &self.files(object).map_err(|error| failure(&error))?.cached;
-        file.sync_data().map_err(|error| failure(&error))
+        let files = self.files(object).map_err(|error| failure(&error))?;
+        files.cached.sync_data().map_err(|error| failure(&error))
     }
 
     fn create(&mut self, object: Object, bytes: u64, space: CreateSpace) -> Result<(), IoFailure> {

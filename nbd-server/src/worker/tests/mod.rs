@@ -1,6 +1,7 @@
 //! The worker on a real ring, real files and socket pairs, with a stand-in for the engine.
 
 mod client;
+mod shared;
 mod stand_in;
 
 use std::future::Future;
@@ -31,7 +32,12 @@ fn launch_with(options: WorkerOptions) -> (TempDir, WorkerHandle) {
 }
 
 fn worker() -> (TempDir, WorkerHandle) {
-    launch_with(WorkerOptions::default())
+    launch_with(with_workers(2))
+}
+
+/// Options for so many workers.
+fn with_workers(workers: usize) -> WorkerOptions {
+    WorkerOptions { workers: NonZeroUsize::new(workers).unwrap(), ..WorkerOptions::default() }
 }
 
 /// Asks for snapshots until one is as wanted; that it becomes so is what is tested.
@@ -62,6 +68,81 @@ fn what_one_connection_writes_another_reads() {
         writer.write(12_345, &data);
         assert!(reader.read(12_345, bytes) == data, "{bytes} bytes");
     }
+}
+
+#[test]
+fn what_a_connection_of_one_worker_writes_those_of_others_read() {
+    let (_dir, worker) = launch_with(with_workers(3));
+    let mut clients: Vec<Client> = (0..7).map(|_| Client::connect(&worker.mailbox)).collect();
+
+    for round in 0..200_u64 {
+        let writer = usize::try_from(round % 7).unwrap();
+        let data = pattern(4096 + writer);
+        clients[writer].write(round * 17, &data);
+        for client in &mut clients {
+            assert!(client.read(round * 17, data.len()) == data, "round {round}");
+        }
+    }
+    let now = wait(worker.mailbox.snapshot()).unwrap();
+    assert_eq!((now.connections.len(), now.stats.volumes.len()), (7, 1));
+    assert_eq!(now.stats.volumes[0].connections, 7);
+    let mut volume = now.stats.volumes[0].clone();
+    assert_eq!(volume.kind(RequestKind::Read).operations, 1400);
+    let refused = wait(worker.mailbox.command(Command::PoolList {})).unwrap().unwrap_err();
+    assert!(refused.message.starts_with("7 connections"), "{refused}");
+}
+
+#[test]
+fn a_reply_that_a_turn_of_another_worker_brings_wakes_its_own() {
+    let (_dir, worker) = launch_with(with_workers(3));
+    let mut clients: Vec<Client> = (0..6).map(|_| Client::connect(&worker.mailbox)).collect();
+    for round in 0..50_u64 {
+        for (at, client) in clients.iter_mut().enumerate() {
+            client.send(TRIM, round * 10 + at as u64, 0, 4096, &[]);
+        }
+        snapshot_until(&worker.mailbox, |now| {
+            now.connections.iter().all(|connection| connection.requests_in_flight == 1)
+        });
+
+        // The worker that carries this out finds all six replies.
+        wait(worker.mailbox.command(Command::StoreDrain {})).unwrap().unwrap();
+
+        for (at, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.reply(), (0, round * 10 + at as u64));
+        }
+    }
+}
+
+#[test]
+fn a_shutdown_ends_all_workers_also_those_without_connections() {
+    let (_dir, worker) = launch_with(with_workers(4));
+    let mut client = Client::connect(&worker.mailbox);
+    client.send(TRIM, 9, 0, 4096, &[]);
+    snapshot_until(&worker.mailbox, |now| {
+        now.connections.iter().any(|connection| connection.requests_in_flight == 1)
+    });
+
+    worker.mailbox.shut_down();
+
+    wait(worker.mailbox.command(Command::StoreDrain {})).unwrap().unwrap();
+    assert_eq!(client.reply(), (0, 9));
+    assert!(client.is_closed());
+    drop(client);
+    wait(worker.ended()).unwrap();
+}
+
+#[test]
+fn a_limit_of_connections_is_one_of_all_workers_together() {
+    let options = WorkerOptions { connections_max: 5, ..with_workers(3) };
+    let (_dir, worker) = launch_with(options);
+    let mut served: Vec<Client> = (0..5).map(|_| Client::connect(&worker.mailbox)).collect();
+
+    let mut sixth = Client::silent(&worker.mailbox);
+
+    assert!(sixth.is_closed());
+    drop(served.pop());
+    snapshot_until(&worker.mailbox, |now| now.stats.connections == 4);
+    Client::connect(&worker.mailbox).write(0, b"there is room again");
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(super) struct StandIn {
     held: VecDeque<RequestId>,
     connections: u32,
     shutting_down: bool,
+    now_us: u64,
 }
 
 impl Machine for StandIn {
@@ -85,10 +86,12 @@ impl Machine for StandIn {
         self.replies.push(Reply { id, result });
     }
 
-    fn tick(&mut self, _now: Moment) {}
+    fn tick(&mut self, now: Moment) {
+        self.now_us = now.monotonic_us;
+    }
 
     fn next_deadline_us(&self) -> Option<u64> {
-        None
+        Some(self.now_us + 1_000_000)
     }
 
     fn take_ops(&mut self, out: &mut Vec<Op>) {

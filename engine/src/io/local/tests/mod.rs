@@ -5,6 +5,7 @@ mod direct;
 mod files;
 mod ring;
 mod store;
+mod two_rings;
 
 use std::fs::File;
 use std::io::IoSliceMut;
