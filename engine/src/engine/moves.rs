@@ -8,6 +8,7 @@
 //! Invariants
 //! - V1 The moves of one call do not overlap where they go to, so their writes may end in any order.
 //! - V2 Nothing is written of a gathering of which a read failed; the barrier gets the error.
+//! - V3 Every byte of a gathering is read or zeroed before it is written: its memory was used before.
 
 use super::Engine;
 use super::barrier::BarrierId;
@@ -37,7 +38,11 @@ const GAP_BYTES_MAX: u64 = 1024;
 #[derive(Debug)]
 pub(super) struct Gathering {
     to: (Object, u64),
+    bytes: usize,
+    /// Empty until the first read has ended: a batch has more gatherings than memory should be taken for at a time.
     data: Buffer,
+    /// What no read fills: where in `data` it begins, and how long it is.
+    zeroes: Vec<(usize, usize)>,
     reads_left: usize,
     failed: bool,
     barrier: BarrierId,
@@ -48,6 +53,16 @@ pub(super) struct Gathering {
 pub(super) struct Scattering {
     parts: Vec<(usize, usize, (Object, u64))>,
     barrier: BarrierId,
+}
+
+impl Gathering {
+    /// The memory of all its bytes.
+    fn memory(&mut self) -> &mut [u8] {
+        if self.data.is_empty() {
+            self.data = Buffer::scratch(self.bytes);
+        }
+        &mut self.data
+    }
 }
 
 impl Move {
@@ -88,20 +103,29 @@ impl Engine {
 
     /// Several reads, then one write of `bytes` bytes.
     fn gather_moves(&mut self, group: &[Move], bytes: u64, barrier: BarrierId) {
-        let data = Buffer::zeroed(usize::try_from(bytes).expect("bounded by JOINED_BYTES_MAX"));
+        let index = |bytes: u64| usize::try_from(bytes).expect("bounded by JOINED_BYTES_MAX");
         let to = group[0].to;
-        // One more than there are reads, until all are on their way.
-        let gathering = Gathering { to, data, reads_left: 1, failed: false, barrier };
-        let key = self.gatherings.insert(gathering);
+        let key = self.gatherings.insert(Gathering {
+            to,
+            bytes: index(bytes),
+            data: Buffer::default(),
+            zeroes: Vec::new(),
+            // One more than there are reads, until all are on their way.
+            reads_left: 1,
+            failed: false,
+            barrier,
+        });
         self.hold(barrier);
         for moved in group {
-            // Zeroes are there already.
-            let Some((object, offset)) = self.object_of(moved.from) else { continue };
-            let at = usize::try_from(moved.to.1 - to.1).expect("bounded by JOINED_BYTES_MAX");
-            let length = usize::try_from(moved.bytes).expect("bounded by JOINED_BYTES_MAX");
+            let (at, length) = (index(moved.to.1 - to.1), index(moved.bytes));
+            let place = self.object_of(moved.from);
             if let Some(gathering) = self.gatherings.get_mut(key) {
-                gathering.reads_left += 1;
+                match place {
+                    Some(_) => gathering.reads_left += 1,
+                    None => gathering.zeroes.push((at, length)),
+                }
             }
+            let Some((object, offset)) = place else { continue };
             let ticket = self.tickets.take();
             let pending = Pending::Gather { gathering: key, at, ticket };
             self.read_in_background(object, offset, length, pending);
@@ -119,7 +143,7 @@ impl Engine {
         if let Some(gathering) = self.gatherings.get_mut(key) {
             match result {
                 Ok(Outcome::Buffer(part)) => {
-                    gathering.data[at..at + part.len()].copy_from_slice(&part);
+                    gathering.memory()[at..at + part.len()].copy_from_slice(&part);
                 }
                 _ => gathering.failed = true,
             }
@@ -136,9 +160,13 @@ impl Engine {
         if gathering.reads_left > 0 {
             return;
         }
-        let Some(Gathering { to, data, failed, barrier, .. }) = self.gatherings.remove(key) else {
+        let Some(mut gathering) = self.gatherings.remove(key) else {
             return;
         };
+        for (at, bytes) in std::mem::take(&mut gathering.zeroes) {
+            gathering.memory()[at..at + bytes].fill(0);
+        }
+        let Gathering { to, data, failed, barrier, .. } = gathering;
         if failed {
             // A copy that cannot read its source must not look like a full pool.
             self.release(barrier, Err(RequestError::Io));
