@@ -339,6 +339,11 @@ impl Journal {
         }
     }
 
+    /// Writes taken and not done, those included that are done before an older one.
+    pub fn writes_in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
     /// A write was performed. Writes may be reported in any order.
     ///
     /// # Panics

@@ -12,6 +12,10 @@ fn syncs_the_journal(op: &Op) -> bool {
     matches!((op.object, &op.action), (Object::Segment(_), Action::Sync))
 }
 
+fn writes_the_journal(op: &Op) -> bool {
+    matches!((op.object, &op.action), (Object::Segment(_), Action::Write { .. }))
+}
+
 fn define(name: &str) -> Command {
     let extent = DatasetExtent { volume: "source".to_owned(), first_track: 0, tracks: 1 };
     Command::DatasetDefine { name: name.to_owned(), extents: vec![extent] }
@@ -32,6 +36,28 @@ fn a_command_takes_one_sync_of_the_journal_whatever_else_is_not_durable() {
     store.end(syncs);
 
     assert!(store.has_succeeded(), "it waits for another sync");
+}
+
+#[test]
+fn what_comes_while_two_writes_of_the_journal_are_under_way_leaves_in_one() {
+    let mut store = thin_copy(1 << 10);
+    store.hold(writes_the_journal);
+    let mut asked = Vec::new();
+    for block in 0..6 {
+        asked.push(store.begin(0, write_of(block..block + 1, 2)));
+        store.take_turns(1);
+    }
+
+    let under_way = store.take_held();
+    assert_eq!(under_way.len(), 2);
+    store.hold(writes_the_journal);
+    store.end(under_way);
+
+    let next = store.take_held();
+    assert_eq!(next.len(), 1);
+    assert_eq!(asked.iter().filter(|id| store.answer(**id).is_some()).count(), 2);
+    store.end(next);
+    assert_eq!(asked.iter().filter(|id| store.answer(**id).is_some()).count(), 4);
 }
 
 #[test]
