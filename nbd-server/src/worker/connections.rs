@@ -11,6 +11,7 @@ use flashtrack_engine::units::VolumeId;
 use super::connection::{Connection, PAYLOAD_DIRECT_MIN, Receiving, Stage};
 use super::machine::Machine;
 use super::mailbox::Socket;
+use super::shared::Connected;
 use super::socket;
 use super::turn::Worker;
 use crate::session::{CloseReason, Event, Payload, Session, SessionLimits, SessionRequestId};
@@ -180,15 +181,19 @@ impl<M: Machine> Worker<M> {
 
     /// The handshake is over.
     fn serve(&mut self, place: usize, id: VolumeId) {
-        let volume = self.volume_place(id);
+        let Some(Connected { name, served }) = self.shared.connect(id) else {
+            let peer = &self.connections[place].peer;
+            tracing::warn!(peer, "the volume was deleted while the connection chose it");
+            return self.end(place);
+        };
+        let volume = self.volume_place(id, name);
         let connection = &mut self.connections[place];
         connection.volume = Some(volume);
         connection.deadline_us = None;
         let stats = &mut self.stats.volumes[volume];
         stats.connections += 1;
-        self.shared.connect(id);
         tracing::info!(peer = connection.peer, volume = stats.name, "connected");
-        if self.shared.served() > self.options.connections_max {
+        if served > self.options.connections_max {
             // Its handshake began when there was still room.
             let peer = &self.connections[place].peer;
             tracing::warn!(peer, limit = self.options.connections_max, "too many connections");

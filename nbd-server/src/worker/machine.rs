@@ -22,7 +22,7 @@ pub(super) trait Machine {
     fn export(&self, name: &str) -> Option<ExportInfo>;
     /// Names of all volumes, sorted.
     fn export_names(&self) -> Vec<String>;
-    fn volume_name(&self, volume: VolumeId) -> String;
+    fn volume_name(&self, volume: VolumeId) -> Option<String>;
     fn set_connections(&mut self, volume: VolumeId, count: u32);
     fn begin_shutdown(&mut self);
     fn is_shut_down(&self) -> bool;
@@ -80,9 +80,8 @@ impl Machine for Engine {
         self.volumes().into_iter().map(|volume| volume.name).collect()
     }
 
-    fn volume_name(&self, volume: VolumeId) -> String {
-        let volumes = self.volumes().into_iter();
-        volumes.filter(|one| one.id == volume).map(|one| one.name).collect()
+    fn volume_name(&self, volume: VolumeId) -> Option<String> {
+        self.volumes().into_iter().find(|one| one.id == volume).map(|one| one.name)
     }
 
     fn set_connections(&mut self, volume: VolumeId, count: u32) {

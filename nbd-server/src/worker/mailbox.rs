@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 
 use flashtrack_engine::admin::{Command, Refusal, Report};
 use tokio::sync::oneshot;
@@ -105,8 +105,9 @@ impl Slot {
         self.connections.load(Ordering::Relaxed)
     }
 
-    fn put(&self, message: Message) -> Result<(), WorkerGone> {
-        self.queue.send(message).map_err(|_| WorkerGone)?;
+    /// Gives the message back when the worker has ended.
+    fn put(&self, message: Message) -> Result<(), Message> {
+        self.queue.send(message).map_err(|SendError(message)| message)?;
         // M2. The counter of an eventfd is never full: each turn of the worker empties it.
         let _ = (&self.wake).write(&1_u64.to_ne_bytes());
         Ok(())
@@ -134,7 +135,7 @@ impl Mailbox {
         // Among equals the last, so that the first is left for commands.
         let slot = self.slots.iter().rev().min_by_key(Slot::load).expect("there is a worker");
         slot.connections.fetch_add(1, Ordering::Relaxed);
-        slot.put(Message::AddConnection { socket, peer })
+        slot.put(Message::AddConnection { socket, peer }).map_err(|_| WorkerGone)
     }
 
     /// Has the engine carry out `command` and waits for its answer.
@@ -143,9 +144,17 @@ impl Mailbox {
     /// The worker has ended; whether the command was carried out is then not known.
     pub async fn command(&self, command: Command) -> Result<Result<Report, Refusal>, WorkerGone> {
         let (answer, answered) = oneshot::channel();
-        let slot = self.slots.iter().min_by_key(Slot::load).expect("there is a worker");
-        slot.put(Message::Command { command, answer })?;
-        answered.await.map_err(|_| WorkerGone)
+        let mut slots: Vec<&Slot> = self.slots.iter().collect();
+        slots.sort_by_key(Slot::load);
+        let mut message = Message::Command { command, answer };
+        // In a shutdown, workers without connections end before others.
+        for slot in slots {
+            let Err(back) = slot.put(message) else {
+                return answered.await.map_err(|_| WorkerGone);
+            };
+            message = back;
+        }
+        Err(WorkerGone)
     }
 
     /// The workers' counters and connections as they stand, each worker's at a moment of its own.
@@ -156,7 +165,7 @@ impl Mailbox {
         let mut asked = Vec::new();
         for slot in &*self.slots {
             let (answer, answered) = oneshot::channel();
-            slot.put(Message::Snapshot { answer })?;
+            slot.put(Message::Snapshot { answer }).map_err(|_| WorkerGone)?;
             asked.push(answered);
         }
         let mut all = Snapshot { stats: WorkerStats::default(), connections: Vec::new() };

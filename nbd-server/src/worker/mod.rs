@@ -154,7 +154,7 @@ pub enum StartError {
     #[error(transparent)]
     Ring(#[from] RingError),
     /// A broken invariant of our own; its message is in the log.
-    #[error("the worker thread panicked while it started")]
+    #[error("a worker thread panicked while it started")]
     Panicked,
 }
 
@@ -199,39 +199,42 @@ fn allow_many_files() {
 fn launch<M: Machine + Send + 'static>(
     store: &Path,
     options: WorkerOptions,
-    open: impl FnOnce(&mut LocalStorage, Moment) -> Result<M, StartError>,
+    open: impl FnOnce(&mut LocalStorage, Moment) -> Result<M, StartError> + Send,
 ) -> Result<WorkerHandle, StartError> {
     let mut storage = LocalStorage::open(store, Access::ReadWrite)?;
     storage.set_mode(options.io)?;
     storage.set_reflink(options.reflink);
     let clock = Clock::new();
-    let machine = open(&mut storage, clock.moment())?;
+    // In a thread, so that a panic is told like any other failure.
+    let machine = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| open(&mut storage, clock.moment()));
+        opening.join().map_err(|_| StartError::Panicked)?
+    })?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let shared = Arc::new(Shared::new(machine, processors));
     let (ends, ended) = unbounded_channel();
+    let made: Result<Vec<Launched>, StartError> = (0..options.workers.get())
+        .map(|_| {
+            let ending = Ending { ends: ends.clone(), result: None };
+            let served = (storage.share(), Arc::clone(&shared));
+            launch_one(served, options.clone(), clock, ending)
+        })
+        .collect();
     let (mut slots, mut threads) = (Vec::new(), Vec::new());
-    let mut failed = None;
-    while threads.len() < options.workers.get() && failed.is_none() {
-        let ending = Ending { ends: ends.clone(), result: None };
-        let served = (storage.share(), Arc::clone(&shared));
-        match launch_one(served, options.clone(), clock, ending) {
-            Ok((slot, thread)) => {
-                slots.push(slot);
-                threads.push(thread);
-            }
-            Err(error) => failed = Some(error),
-        }
+    // All have their rings, so each may begin. Where one has none, the others end without having begun.
+    for Launched { slot, thread, begin } in made? {
+        slots.push(slot);
+        threads.push(thread);
+        begin.send(()).map_err(|_| StartError::Panicked)?;
     }
-    let mailbox = Mailbox::new(slots);
-    let Some(error) = failed else {
-        return Ok(WorkerHandle { mailbox, threads, ends: ended });
-    };
-    mailbox.shut_down();
-    for thread in threads {
-        // Why there are not enough of them is told; how these end does not matter beside it.
-        let _ = thread.join();
-    }
-    Err(error)
+    Ok(WorkerHandle { mailbox: Mailbox::new(slots), threads, ends: ended })
+}
+
+/// A worker that waits for its begin, or ends when `begin` is dropped.
+struct Launched {
+    slot: Slot,
+    thread: JoinHandle<()>,
+    begin: std::sync::mpsc::Sender<()>,
 }
 
 /// Starts one of them.
@@ -240,7 +243,8 @@ fn launch_one<M: Machine + Send + 'static>(
     options: WorkerOptions,
     clock: Clock,
     ending: Ending,
-) -> Result<(Slot, JoinHandle<()>), StartError> {
+) -> Result<Launched, StartError> {
+    let (begin, begun) = std::sync::mpsc::channel();
     let (started, start) = std::sync::mpsc::channel::<Result<Slot, StartError>>();
     let thread = std::thread::Builder::new().name("worker".to_owned());
     let thread = thread.spawn(move || {
@@ -259,11 +263,13 @@ fn launch_one<M: Machine + Send + 'static>(
             }
             Ok((slot, worker)) => {
                 let _ = started.send(Ok(slot));
-                ending.tell(worker.run());
+                if begun.recv().is_ok() {
+                    ending.tell(worker.run());
+                }
             }
         }
     });
     let thread = thread.map_err(StartError::Thread)?;
     let slot = start.recv().map_err(|_| StartError::Panicked)??;
-    Ok((slot, thread))
+    Ok(Launched { slot, thread, begin })
 }

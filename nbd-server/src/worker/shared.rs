@@ -157,18 +157,15 @@ impl<M: Machine> Shared<M> {
         }
     }
 
-    /// The name of a volume.
-    pub(super) fn volume_name(&self, volume: VolumeId) -> String {
-        self.lock().machine.volume_name(volume)
-    }
-
-    /// A connection serves the volume now.
-    pub(super) fn connect(&self, volume: VolumeId) {
+    /// A connection serves the volume now; nothing when the volume is no more.
+    pub(super) fn connect(&self, volume: VolumeId) -> Option<Connected> {
         let mut core = self.lock();
+        let name = core.machine.volume_name(volume)?;
         let count = core.connections.entry(volume).or_default();
         *count += 1;
         let count = *count;
         core.machine.set_connections(volume, count);
+        Some(Connected { name, served: core.served() })
     }
 
     /// A connection that has served the volume is gone.
@@ -182,7 +179,7 @@ impl<M: Machine> Shared<M> {
 
     /// Connections that serve volumes, of all workers.
     pub(super) fn served(&self) -> usize {
-        self.lock().connections.values().map(|count| *count as usize).sum()
+        self.lock().served()
     }
 
     /// Begins the end, unless it was begun.
@@ -198,6 +195,15 @@ impl<M: Machine> Shared<M> {
     }
 }
 
+/// What came of a connection's choice of a volume.
+#[derive(Debug)]
+pub(super) struct Connected {
+    /// Of the volume.
+    pub(super) name: String,
+    /// Connections that serve volumes, of all workers, this one included.
+    pub(super) served: usize,
+}
+
 /// A place among those who look.
 #[derive(Debug)]
 pub(super) struct Looking<'a>(&'a AtomicUsize);
@@ -209,6 +215,10 @@ impl Drop for Looking<'_> {
 }
 
 impl<M: Machine> Core<M> {
+    fn served(&self) -> usize {
+        self.connections.values().map(|count| *count as usize).sum()
+    }
+
     fn exchange(&mut self, worker: WorkerId, now: Moment, given: &mut Given, taken: &mut Taken) {
         if now.monotonic_us >= self.now_us {
             self.now_us = now.monotonic_us;

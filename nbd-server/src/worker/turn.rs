@@ -333,9 +333,9 @@ impl<M: Machine> Worker<M> {
     }
 
     /// The place of a volume in the statistics.
-    pub(super) fn volume_place(&mut self, id: VolumeId) -> usize {
+    pub(super) fn volume_place(&mut self, id: VolumeId, name: String) -> usize {
         *self.volumes.entry(id).or_insert_with(|| {
-            self.stats.volumes.push(VolumeStats::new(id, self.shared.volume_name(id)));
+            self.stats.volumes.push(VolumeStats::new(id, name));
             self.stats.volumes.len() - 1
         })
     }

@@ -33,7 +33,11 @@ impl Flashtrackd {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let store = directory.path().join("store");
         std::fs::create_dir(&store).expect("a directory for the store");
-        let mut options = WorkerOptions { journal_bytes: 64 << 20, ..WorkerOptions::default() };
+        let mut options = WorkerOptions {
+            workers: std::num::NonZeroUsize::new(2).expect("not zero"),
+            journal_bytes: 64 << 20,
+            ..WorkerOptions::default()
+        };
         options.policy.profile = profile;
         let worker = worker::start(&store, options).expect("a store can be served here");
         let mailbox = worker.mailbox.clone();

@@ -68,6 +68,8 @@ pub(super) enum Done {
     Nothing,
     /// The file of a new object.
     Made(Object, File),
+    /// An object's file has lost its name, or could not.
+    Removed(Object, io::Result<()>),
     /// The file system does not make this copy.
     NotCloned {
         why: io::Error,
@@ -141,9 +143,9 @@ fn run(directory: &Directory, task: Task) -> io::Result<Done> {
             directory.create_file(object, bytes, space).map(|file| Done::Made(object, file))
         }
         Task::Remove { object, files } => {
-            directory.remove_file(object)?;
+            let removed = directory.remove_file(object);
             drop(files);
-            Ok(Done::Nothing)
+            Ok(Done::Removed(object, removed))
         }
         Task::Zero { files, offset, bytes, space, .. } => {
             zero(&files.cached, offset, bytes, space).map(|()| Done::Nothing)

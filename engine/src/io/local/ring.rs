@@ -456,6 +456,11 @@ impl LocalRing {
                 self.storage.insert(object, file);
                 self.complete(id, Ok(Outcome::Done));
             }
+            Ok(Done::Removed(object, removed)) => {
+                self.storage.gone(object);
+                let removed = removed.map(|()| Outcome::Done);
+                self.complete(id, removed.map_err(|error| failure(&error)));
+            }
             Ok(Done::Nothing) => self.complete(id, Ok(Outcome::Done)),
             Err(error) => self.complete(id, Err(failure(&error))),
         }

@@ -1,6 +1,7 @@
 //! Blocking access to the files of a store: what opening and the offline tools use. And what the rings of a store share.
 //!
-//! - T1 An object that is removed is forgotten for all rings at once: none writes to a file that has lost its name.
+//! - T1 An object that is removed is forgotten for all rings at once, and none opens it again while it goes: no file
+//!   without a name is written to, or kept open.
 //! - T2 The gates of direct mode are those of the store, not of a ring (D2 of `open_files`).
 
 use std::collections::BTreeMap;
@@ -19,7 +20,24 @@ use super::write_gates::WriteGates;
 use crate::io::{CreateSpace, IoFailure, Object, Storage};
 
 /// Files opened so far: opened once, closed when removed.
-type Files = BTreeMap<Object, Arc<OpenFiles>>;
+type Files = BTreeMap<Object, Known>;
+
+/// What is known of an object's files.
+#[derive(Debug)]
+enum Known {
+    Open(Arc<OpenFiles>),
+    /// They are being removed, and still have their name perhaps (T1).
+    Going,
+}
+
+impl Known {
+    fn files(&self) -> io::Result<Arc<OpenFiles>> {
+        match self {
+            Self::Open(files) => Ok(Arc::clone(files)),
+            Self::Going => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        }
+    }
+}
 
 /// A store directory, locked for as long as this value (or a ring made of it) lives.
 #[derive(Debug)]
@@ -85,21 +103,28 @@ impl LocalStorage {
 
     /// Has the page cache give up what the plain calls have read, where the ring has no use for it.
     pub(super) fn drop_cache(&self) {
-        for files in self.known_files().values() {
-            files.drop_cache();
+        for known in self.known_files().values() {
+            if let Known::Open(files) = known {
+                files.drop_cache();
+            }
         }
     }
 
     /// The open files of an object.
     pub(super) fn files(&self, object: Object) -> io::Result<Arc<OpenFiles>> {
-        let known = self.known_files().get(&object).map(Arc::clone);
+        let known = self.known_files().get(&object).map(Known::files);
         if let Some(files) = known {
-            return Ok(files);
+            return files;
+        }
+        // From looking again to the end, so that nobody removes it meanwhile (T1).
+        let mut all = self.change_files();
+        if let Some(known) = all.get(&object) {
+            return known.files();
         }
         let cached = self.directory.open_file(object)?;
         let files = self.complete(object, cached)?;
-        // Another ring may have been faster; then these are closed after their first use.
-        Ok(Arc::clone(self.change_files().entry(object).or_insert(files)))
+        all.insert(object, Known::Open(Arc::clone(&files)));
+        Ok(files)
     }
 
     /// To be looked at. The map is whole after each single change, so a panic elsewhere does not spoil it.
@@ -116,7 +141,7 @@ impl LocalStorage {
     /// when they are used.
     pub(super) fn insert(&self, object: Object, cached: File) {
         if let Ok(files) = self.complete(object, cached) {
-            self.change_files().insert(object, files);
+            self.change_files().insert(object, Known::Open(files));
         }
     }
 
@@ -132,9 +157,17 @@ impl LocalStorage {
         Ok(Arc::new(OpenFiles { cached, direct }))
     }
 
-    /// Gives up the files of an object that is about to go.
+    /// Gives up the files of an object that is about to go; `gone` is to follow.
     pub(super) fn forget(&self, object: Object) -> Option<Arc<OpenFiles>> {
-        self.change_files().remove(&object)
+        match self.change_files().insert(object, Known::Going) {
+            Some(Known::Open(files)) => Some(files),
+            Some(Known::Going) | None => None,
+        }
+    }
+
+    /// The object has lost its name, or keeps it for good: one of that name may be made.
+    pub(super) fn gone(&self, object: Object) {
+        self.change_files().remove(&object);
     }
 }
 
@@ -176,7 +209,9 @@ impl Storage for LocalStorage {
 
     fn remove(&mut self, object: Object) -> Result<(), IoFailure> {
         self.forget(object);
-        self.directory.remove_file(object).map_err(|error| failure(&error))
+        let removed = self.directory.remove_file(object);
+        self.gone(object);
+        removed.map_err(|error| failure(&error))
     }
 
     fn length(&mut self, object: Object) -> Result<Option<u64>, IoFailure> {

@@ -69,7 +69,11 @@ impl Machine for StandIn {
             }
             other => Err(Refusal {
                 kind: RefusalKind::Unsupported,
-                message: format!("{} connections, {other:?}", self.connections),
+                message: format!(
+                    "{} connections, {} held, {other:?}",
+                    self.connections,
+                    self.held.len()
+                ),
                 help: None,
             }),
         };
@@ -120,8 +124,8 @@ impl Machine for StandIn {
         vec![VOLUME.to_owned()]
     }
 
-    fn volume_name(&self, _volume: VolumeId) -> String {
-        VOLUME.to_owned()
+    fn volume_name(&self, volume: VolumeId) -> Option<String> {
+        (volume == VolumeId(1)).then(|| VOLUME.to_owned())
     }
 
     fn set_connections(&mut self, _volume: VolumeId, count: u32) {

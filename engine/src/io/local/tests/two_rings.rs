@@ -79,6 +79,26 @@ fn a_removed_object_gives_its_space_back_though_the_other_ring_had_it_open() {
     assert_eq!(open(), 0);
 }
 
+#[test]
+fn what_is_asked_of_an_object_that_goes_fails_and_opens_nothing() {
+    let dir = temporary();
+    let [mut one, mut other] = two_rings(&dir, IoMode::Buffered).unwrap();
+
+    one.perform(Op { id: OpId(1), object: HOME, action: Action::Remove });
+    // The file has its name until the helper has removed it.
+    let refused = perform(&mut other, HOME, Action::Sync);
+
+    assert_eq!(refused.unwrap_err(), IoFailure::Io(libc::ENOENT));
+    assert!(matches!(
+        events(&mut one, 1)[..],
+        [Event::Completed(Completion { result: Ok(_), .. })]
+    ));
+    let create = Action::Create { bytes: MIB as u64, space: CreateSpace::Sparse };
+    perform(&mut other, HOME, create).unwrap();
+    write(&mut one, 0, b"of the new file");
+    assert_eq!(read(&mut other, 0, 15), b"of the new file");
+}
+
 /// As for one ring (`direct`): who writes through the cache waits for direct writes, also for those of the other ring.
 #[test]
 fn in_direct_mode_writes_both_ways_of_two_rings_end_well_and_sync() {
