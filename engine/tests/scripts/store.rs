@@ -218,8 +218,7 @@ impl Store {
 
     /// Asks for one block.
     pub(crate) fn ask_for_block(&mut self, volume: u32, block: u64) -> RequestId {
-        let range = ByteRange { start: block * BLOCK, end: (block + 1) * BLOCK };
-        self.ask(volume, RequestAction::Read { range })
+        self.ask(volume, read_of(block))
     }
 
     /// Reads one block.
@@ -233,6 +232,11 @@ impl Store {
             other => panic!("block {block} of volume {volume} cannot be read: {other:?}"),
         }
     }
+}
+
+/// A read of one block.
+pub(crate) fn read_of(block: u64) -> RequestAction {
+    RequestAction::Read { range: ByteRange { start: block * BLOCK, end: (block + 1) * BLOCK } }
 }
 
 /// A write of some blocks full of `byte`.

@@ -3,7 +3,7 @@
 use flashtrack_engine::admin::{Command, DatasetExtent};
 use flashtrack_engine::io::{Action, Object, Op};
 
-use crate::store::{Kind, thin_copy, write_of};
+use crate::store::{Kind, read_of, thin_copy, write_of};
 
 /// Operations of the background that are handed out at a time (B1 of the engine's `background`).
 const AT_ONCE_MAX: usize = 16;
@@ -93,4 +93,22 @@ fn a_batch_of_the_destager_is_handed_out_a_few_operations_at_a_time_behind_what_
     }
     assert!(both > 0, "the command came when all was read");
     assert!(store.has_succeeded());
+}
+
+#[test]
+fn what_is_staged_goes_home_though_each_turn_has_something_for_a_host() {
+    let mut store = thin_copy(1 << 10);
+    for block in (0..16).step_by(2) {
+        store.begin(0, write_of(block..block + 1, 2));
+    }
+    store.begin_command(Command::StoreDrain {});
+
+    // The disk ends one operation in a turn, so the reads alone keep it busy.
+    let turns = (0..2000).find(|_| {
+        store.begin(0, read_of(40));
+        store.take_turns(1);
+        store.has_succeeded()
+    });
+
+    assert!(turns.is_some(), "the destager never has its turn");
 }
