@@ -11,7 +11,7 @@ use io_uring::{opcode, squeue};
 
 use super::helper::Task;
 use super::in_flight::{InFlight, Next, count, ended, is_transient};
-use super::in_place::RING_PIECE_BYTES_MAX;
+use super::in_place::PIECE_BYTES_MAX;
 use super::open_files::OpenFiles;
 use super::write_gates::Way;
 use crate::io::{Buffer, IoFailure, Object, OpId, Outcome, ZeroSpace};
@@ -199,7 +199,7 @@ impl FileWork {
                     .build()
             }
             FileStep::Write { offset, data, done } => {
-                let piece = if is_direct { usize::MAX } else { RING_PIECE_BYTES_MAX };
+                let piece = if is_direct { usize::MAX } else { PIECE_BYTES_MAX };
                 let rest = &data[*done..data.len().min(done.saturating_add(piece))];
                 opcode::Write::new(file, rest.as_ptr(), count(rest.len()))
                     .offset(*offset + *done as u64)
