@@ -9,11 +9,16 @@
 //! - P2 Whoever is waited for has a processor: half of them, rounded down, are looked from at a time (`Shared::begin_look`), so
 //!   with a single one there is no look at all.
 
+use flashtrack_engine::io::local::IoMode;
+
 /// Microseconds that a look lasts at most while nothing is awaited but clients.
 const LOOK_US: u64 = 50;
-/// The same while requests are in the engine. At depth 32 with `--io direct` on a device that takes 350 us for a
-/// read, this gave 1.2 to 1.5 times the reads of 50 us.
+/// The same while requests are in the engine.
 const LOOK_IN_FLIGHT_US: u64 = 300;
+/// The same when all of them wait for the device: longer than most take. At depth 32 300 us gave 1.2 to 1.5 times the reads of
+/// 50 us on a device that took 350 us for a read, and 1000 us gave 1.4 times the reads of 300 us when it took 600 us
+/// (a processor that sleeps takes its interrupts late, too).
+const LOOK_DIRECT_US: u64 = 1000;
 /// Looks left out after many in vain: one less than this power of two.
 const MISSES_MAX: u32 = 10;
 
@@ -37,8 +42,12 @@ impl Polling {
     }
 
     /// Microseconds that it may last, with so many requests in the engine.
-    pub(super) fn look_us(requests: usize) -> u64 {
-        if requests == 0 { LOOK_US } else { LOOK_IN_FLIGHT_US }
+    pub(super) fn look_us(requests: usize, io: IoMode) -> u64 {
+        match io {
+            _ if requests == 0 => LOOK_US,
+            IoMode::Buffered => LOOK_IN_FLIGHT_US,
+            IoMode::Direct => LOOK_DIRECT_US,
+        }
     }
 
     /// What became of the look.

@@ -130,7 +130,8 @@ impl<M: Machine> Worker<M> {
         let Some(_looking) = self.shared.begin_look() else {
             return Ok(false);
         };
-        let until_us = self.clock.now_us() + Polling::look_us(self.requests.len());
+        let look_us = Polling::look_us(self.requests.len(), self.options.io);
+        let until_us = self.clock.now_us() + look_us;
         loop {
             if self.ring.stirs() {
                 self.ring.enter(Wait::No)?;
