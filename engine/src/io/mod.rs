@@ -14,7 +14,7 @@ pub mod local;
 
 pub use buffer::Buffer;
 
-use crate::units::{PoolId, VolumeId};
+use crate::units::{ByteRange, PoolId, VolumeId};
 
 /// A stored object. Nothing here says how or where it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,7 +138,7 @@ pub enum Outcome {
     /// The buffer of a read (filled) or of a write.
     Buffer(Buffer),
     /// Of `Map`: ranges of the object that may hold data, ascending, within what was asked.
-    Data(Vec<crate::units::ByteRange>),
+    Data(Vec<ByteRange>),
 }
 
 /// Why an operation failed.
@@ -190,6 +190,24 @@ pub trait Storage {
     /// # Errors
     /// The system's failure.
     fn list(&mut self) -> Result<Vec<Object>, IoFailure>;
+    /// The parts of a stretch that may hold anything but zeroes, ascending: the others need not be read.
+    ///
+    /// # Errors
+    /// The system's failure.
+    fn data(&mut self, stretch: Stretch) -> Result<Vec<ByteRange>, IoFailure> {
+        Ok(vec![stretch.range])
+    }
+    /// Says what will be read next, in this order, and that what was said before will not.
+    fn will_read(&mut self, _stretches: &[Stretch]) {}
+}
+
+/// Bytes of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Which object.
+    pub object: Object,
+    /// Which bytes of it.
+    pub range: ByteRange,
 }
 
 /// How a new object treats space.

@@ -1,9 +1,9 @@
 //! Why a store cannot be created or opened, and storage calls that name what failed.
 
 use super::frame::FrameFault;
-use crate::io::{CreateSpace, IoFailure, Object, Storage};
+use crate::io::{CreateSpace, IoFailure, Object, Storage, Stretch};
 use crate::store::FORMAT_VERSION;
-use crate::units::Position;
+use crate::units::{ByteRange, Position};
 
 /// Damage before the place up to which the journal is known synced: corruption, not a torn tail.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -156,6 +156,18 @@ pub(super) fn length(storage: &mut dyn Storage, object: Object) -> Result<Option
     storage.length(object).map_err(|failure| OpenError::Storage {
         action: "find the length of",
         object,
+        failure,
+    })
+}
+
+/// The parts of a stretch that may hold anything but zeroes.
+pub(super) fn data(
+    storage: &mut dyn Storage,
+    stretch: Stretch,
+) -> Result<Vec<ByteRange>, OpenError> {
+    storage.data(stretch).map_err(|failure| OpenError::Storage {
+        action: "find the data of",
+        object: stretch.object,
         failure,
     })
 }

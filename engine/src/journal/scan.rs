@@ -11,7 +11,7 @@ use super::segment::Layout;
 use super::survey::{Nameless, Segment, Survey, find_frames};
 use super::window::Window;
 use super::{Damage, Mark, OpenError};
-use crate::io::{Object, Storage};
+use crate::io::{Object, Storage, Stretch};
 use crate::store::{SECTOR_BYTES, SectorFault, StoreHeader, checksum};
 use crate::units::{ByteRange, Position, Seq, VolumeId};
 
@@ -144,6 +144,7 @@ pub(super) fn scan(
         places: vec![checkpoint.header.mark],
         synced_through: checkpoint.synced_through,
     };
+    storage.will_read(&walk.way_from(checkpoint.header.mark));
     let mut stop = walk.follow(storage, checkpoint.header.mark)?;
     let mut greatest_number = 0;
     let mut greatest_opening = 0;
@@ -186,6 +187,18 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// What is read from `mark` on, unless the chain of frames ends.
+    fn way_from(&self, mark: Mark) -> Vec<Stretch> {
+        let first = self.layout.number_before(mark.position);
+        let stretch = |(&number, segment): (&u64, &Segment)| {
+            let start = mark.position.max(self.layout.content(number)).0;
+            let base = self.layout.start(number).0;
+            let range = ByteRange { start: start - base, end: segment.limit.0.max(start) - base };
+            Stretch { object: Object::Segment(segment.slot), range }
+        };
+        self.survey.segments.range(first..).map(stretch).collect()
+    }
+
     /// Accepts frames along the chain from `mark` on.
     fn follow(&mut self, storage: &mut dyn Storage, mut mark: Mark) -> Result<Stop, OpenError> {
         let survey = self.survey;

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::OpenError;
-use super::error::{length, read};
-use super::frame::{FRAME_ALIGN, FrameHeader};
+use super::error::{data, length, read};
+use super::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader};
 use super::segment::{CONTENT_OFFSET, Layout, SegmentHeader};
-use crate::io::{Object, Storage};
+use crate::io::{Object, Storage, Stretch};
 use crate::store::{HEADER_BLOCK_BYTES, SectorFault, StoreHeader};
-use crate::units::Position;
+use crate::units::{ByteRange, Position};
 
 /// A segment with a whole header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl Survey {
 }
 
 /// Every whole frame header in `slot` that lies where it says, from byte `from` up to byte `to` of the segment: how a
-/// segment is read when the chain of frames is broken or its header is lost.
+/// segment is read when the chain of frames is broken or its header is lost. Most such slots were never written.
 pub(super) fn find_frames(
     storage: &mut dyn Storage,
     store: &StoreHeader,
@@ -138,13 +138,28 @@ pub(super) fn find_frames(
     from: u64,
     to: u64,
 ) -> Result<Vec<FrameHeader>, OpenError> {
+    let object = Object::Segment(slot);
+    let start = from.next_multiple_of(FRAME_ALIGN).max(CONTENT_OFFSET);
+    let mut frames = Vec::new();
+    if to <= start {
+        return Ok(frames);
+    }
+    for part in data(storage, Stretch { object, range: ByteRange { start, end: to } })? {
+        let from = part.start - part.start % FRAME_ALIGN;
+        // The last header may end in zeroes that were never written.
+        let end = part.end.saturating_add(FRAME_HEADER_BYTES).min(to);
+        let bytes = usize::try_from(end - from).expect("a segment fits memory");
+        let mut content = vec![0; bytes];
+        read(storage, object, from, &mut content)?;
+        frames.append(&mut frames_in(&content, from, store));
+    }
+    frames.dedup_by_key(|frame| frame.position);
+    Ok(frames)
+}
+
+/// The same in `content`, which lies at byte `from` of the segment.
+fn frames_in(content: &[u8], from: u64, store: &StoreHeader) -> Vec<FrameHeader> {
     let layout = Layout::new(store.segment_bytes);
-    let from = from.next_multiple_of(FRAME_ALIGN).max(CONTENT_OFFSET);
-    let Some(bytes) = to.checked_sub(from).and_then(|bytes| usize::try_from(bytes).ok()) else {
-        return Ok(Vec::new());
-    };
-    let mut content = vec![0; bytes];
-    read(storage, Object::Segment(slot), from, &mut content)?;
     let mut frames = Vec::new();
     let step = usize::try_from(FRAME_ALIGN).expect("a small constant");
     for at in (0..content.len()).step_by(step) {
@@ -155,7 +170,7 @@ pub(super) fn find_frames(
             frames.push(header);
         }
     }
-    Ok(frames)
+    frames
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use super::recover::Judged;
 use super::segment::Layout;
 use super::window::Window;
 use super::{OpenError, survey};
-use crate::io::{Object, Storage};
+use crate::io::{Object, Storage, Stretch};
 use crate::store::{SECTOR_BYTES, StoreHeader, checksum};
-use crate::units::{Position, Seq};
+use crate::units::{ByteRange, Position, Seq};
 
 /// Bytes of a staged write that are still needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,8 +60,10 @@ pub(super) fn find_damage(
     let layout = judged.layout();
     let mark = judged.checkpoint.header.mark.position;
     let (before, after) = needed.split_at(needed.partition_point(|it| it.position < mark));
-    for of_segment in before.chunk_by(|a, b| layout.number(a.position) == layout.number(b.position))
-    {
+    let segments = before.chunk_by(|a, b| layout.number(a.position) == layout.number(b.position));
+    let way: Vec<Stretch> = segments.clone().filter_map(|needed| way_to(judged, needed)).collect();
+    storage.will_read(&way);
+    for of_segment in segments {
         let number = layout.number(of_segment[0].position);
         let fault = match OldSegment::find(judged, number) {
             Some(segment) => segment.look_for(storage, of_segment)?,
@@ -72,6 +74,16 @@ pub(super) fn find_damage(
         }
     }
     Ok(look_among_scanned(judged, after).map(|fault| damage(judged, fault)))
+}
+
+/// What is read of a segment to verify the last of the needed bytes in it.
+fn way_to(judged: &Judged, needed: &[Needed]) -> Option<Stretch> {
+    let layout = judged.layout();
+    let last = needed.last()?;
+    let number = layout.number(last.position);
+    let end = layout.offset(last.position) + last.bytes;
+    let range = ByteRange { start: layout.offset(layout.content(number)), end };
+    Some(Stretch { object: Object::Segment(slot_of(judged, number)?), range })
 }
 
 /// The needed bytes after the mark: the scan has read every frame there.

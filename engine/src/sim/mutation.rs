@@ -3,7 +3,8 @@
 //! `OpenOptions::mutation` carries one; the engine asks `breaks!(..)` at the place that keeps the rule.
 //! A mutation that no test catches is a hole in the tests.
 
-use crate::io::{CreateSpace, IoFailure, Object, Storage};
+use crate::io::{CreateSpace, IoFailure, Object, Storage, Stretch};
+use crate::units::ByteRange;
 
 /// One rule of the design, broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,5 +114,8 @@ impl Storage for NeverSynced<'_> {
 
     fn list(&mut self) -> Result<Vec<Object>, IoFailure> {
         self.0.list()
+    }
+    fn data(&mut self, stretch: Stretch) -> Result<Vec<ByteRange>, IoFailure> {
+        self.0.data(stretch)
     }
 }

@@ -8,7 +8,8 @@ use std::rc::Rc;
 use super::disk::{ENOENT, Power, SimDisk};
 use super::faults::{ActionKind, ObjectKind};
 use super::stored::Content;
-use crate::io::{CreateSpace, IoFailure, Object, Storage};
+use crate::io::{CreateSpace, IoFailure, Object, Storage, Stretch};
+use crate::units::ByteRange;
 
 /// Error number of a disk without power.
 const NO_POWER: IoFailure = IoFailure::Io(19);
@@ -82,5 +83,12 @@ impl Storage for SimDisk {
             return Err(NO_POWER);
         }
         Ok(self.objects.keys().copied().collect())
+    }
+    fn data(&mut self, Stretch { object, range }: Stretch) -> Result<Vec<ByteRange>, IoFailure> {
+        if self.power == Power::Off {
+            return Err(NO_POWER);
+        }
+        let stored = self.objects.get(&object).ok_or(ENOENT)?;
+        Ok(stored.cache.data(range.start, range.bytes()))
     }
 }

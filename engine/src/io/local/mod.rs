@@ -11,6 +11,7 @@ mod holes;
 mod in_flight;
 mod in_place;
 mod open_files;
+mod read_ahead;
 mod ring;
 mod set_up;
 mod storage;

@@ -106,9 +106,9 @@ impl LocalRing {
     ///
     /// # Errors
     /// `io_uring` is switched off or too old, or a thread or file cannot be had.
-    pub fn new(storage: LocalStorage) -> Result<Self, RingError> {
+    pub fn new(mut storage: LocalStorage) -> Result<Self, RingError> {
         let ring = set_up()?;
-        storage.drop_cache();
+        storage.end_plain_calls();
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| RingError::Setup(e.into()))?;
         let wake = eventfd.try_clone().map_err(RingError::Setup)?;
         let helper = Helper::start(Arc::clone(&storage.directory), File::from(wake))

@@ -15,9 +15,12 @@ use super::clone::Reflink;
 use super::directory::{Access, Directory, OpenStoreError};
 use super::failure;
 use super::file_work::FileWork;
+use super::holes::data_ranges;
 use super::open_files::{Alignment, DirectFile, IoMode, OpenFiles, is_direct};
+use super::read_ahead::ReadAhead;
 use super::write_gates::WriteGates;
-use crate::io::{CreateSpace, IoFailure, Object, Storage};
+use crate::io::{CreateSpace, IoFailure, Object, Storage, Stretch};
+use crate::units::ByteRange;
 
 /// Files opened so far: opened once, closed when removed.
 type Files = BTreeMap<Object, Known>;
@@ -50,6 +53,8 @@ pub struct LocalStorage {
     files: Arc<RwLock<Files>>,
     /// Of direct mode.
     pub(super) gates: Arc<Mutex<WriteGates<FileWork>>>,
+    /// Of what the plain calls will read.
+    ahead: Option<ReadAhead>,
 }
 
 impl LocalStorage {
@@ -67,6 +72,7 @@ impl LocalStorage {
             reflink: Reflink::default(),
             files: Arc::default(),
             gates: Arc::default(),
+            ahead: None,
         })
     }
 
@@ -79,6 +85,7 @@ impl LocalStorage {
             reflink: self.reflink,
             files: Arc::clone(&self.files),
             gates: Arc::clone(&self.gates),
+            ahead: None,
         }
     }
 
@@ -101,8 +108,14 @@ impl LocalStorage {
         self.reflink = reflink;
     }
 
-    /// Has the page cache give up what the plain calls have read, where the ring has no use for it.
-    pub(super) fn drop_cache(&self) {
+    /// What was read ahead of an object is not to be used any more: it is about to change.
+    fn changes(&mut self, object: Object) {
+        self.ahead.take_if(|ahead| ahead.concerns(object));
+    }
+
+    /// The plain calls are over: the page cache gives up what they have read, where the ring has no use for it.
+    pub(super) fn end_plain_calls(&mut self) {
+        self.ahead = None;
         for known in self.known_files().values() {
             if let Known::Open(files) = known {
                 files.drop_cache();
@@ -173,8 +186,11 @@ impl LocalStorage {
 
 impl Storage for LocalStorage {
     fn read(&mut self, object: Object, offset: u64, buffer: &mut [u8]) -> Result<(), IoFailure> {
+        let mut done = self.ahead.as_mut().map_or(0, |ahead| ahead.read(object, offset, buffer));
+        if done == buffer.len() {
+            return Ok(());
+        }
         let files = self.files(object).map_err(|error| failure(&error))?;
-        let mut done = 0;
         while done < buffer.len() {
             match files.cached.read_at(&mut buffer[done..], offset + done as u64) {
                 Ok(0) => buffer[done..].fill(0),
@@ -191,6 +207,7 @@ impl Storage for LocalStorage {
     }
 
     fn write(&mut self, object: Object, offset: u64, data: &[u8]) -> Result<(), IoFailure> {
+        self.changes(object);
         let files = self.files(object).map_err(|error| failure(&error))?;
         files.cached.write_all_at(data, offset).map_err(|error| failure(&error))
     }
@@ -201,6 +218,7 @@ impl Storage for LocalStorage {
     }
 
     fn create(&mut self, object: Object, bytes: u64, space: CreateSpace) -> Result<(), IoFailure> {
+        self.changes(object);
         let file =
             self.directory.create_file(object, bytes, space).map_err(|error| failure(&error))?;
         self.insert(object, file);
@@ -208,6 +226,7 @@ impl Storage for LocalStorage {
     }
 
     fn remove(&mut self, object: Object) -> Result<(), IoFailure> {
+        self.changes(object);
         self.forget(object);
         let removed = self.directory.remove_file(object);
         self.gone(object);
@@ -220,5 +239,14 @@ impl Storage for LocalStorage {
 
     fn list(&mut self) -> Result<Vec<Object>, IoFailure> {
         self.directory.list().map_err(|error| failure(&error))
+    }
+
+    fn data(&mut self, Stretch { object, range }: Stretch) -> Result<Vec<ByteRange>, IoFailure> {
+        let files = self.files(object).map_err(|error| failure(&error))?;
+        data_ranges(&files.cached, range.start, range.bytes()).map_err(|error| failure(&error))
+    }
+
+    fn will_read(&mut self, stretches: &[Stretch]) {
+        self.ahead = ReadAhead::begin(&self.directory, stretches);
     }
 }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::io::{CreateSpace, IoFailure, Object, Storage};
+use crate::io::{CreateSpace, IoFailure, Object, Storage, Stretch};
 use crate::store::SECTOR_BYTES;
+use crate::units::ByteRange;
 
 /// What becomes of an unsynced sector at a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,5 +150,18 @@ impl Storage for TestDisk {
 
     fn list(&mut self) -> Result<Vec<Object>, IoFailure> {
         Ok(self.objects())
+    }
+    /// The sectors that are not blank, each on its own.
+    fn data(&mut self, Stretch { object, range }: Stretch) -> Result<Vec<ByteRange>, IoFailure> {
+        let content = self.cache.get(&object).ok_or(IoFailure::Io(2))?;
+        let index = |byte: u64| usize::try_from(byte).unwrap().min(content.len());
+        let sector = SECTOR_BYTES as u64;
+        Ok((range.start / sector..range.end.div_ceil(sector))
+            .map(|at| ByteRange {
+                start: (at * sector).max(range.start),
+                end: ((at + 1) * sector).min(range.end),
+            })
+            .filter(|part| content[index(part.start)..index(part.end)].iter().any(|&it| it != 0))
+            .collect())
     }
 }

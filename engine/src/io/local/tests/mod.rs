@@ -3,6 +3,7 @@
 mod copies;
 mod direct;
 mod files;
+mod read_ahead;
 mod ring;
 mod store;
 mod two_rings;
