@@ -60,8 +60,10 @@ pub(super) enum Then {
     Read(usize),
     /// Go on with the command under way.
     Command(Step),
-    /// Go on with the destage batch.
-    Batch,
+    /// Go on with the destage batch that does what is owed.
+    BatchOwed,
+    /// Go on with the destage batch that goes home.
+    BatchHome,
     /// The transfers of a copy run, begun at that time, have ended.
     CopyRun(RelationshipId, Run, u64),
     /// Copied runs are durable on their targets, or their record is.

@@ -282,7 +282,9 @@ impl Engine {
                 self.release(barrier, Ok(()));
             }
             match self.opened.pop_front() {
-                Some(long @ (Then::Batch | Then::Checkpoint, _)) => self.opened_long.push(long),
+                Some(long @ (Then::BatchOwed | Then::BatchHome | Then::Checkpoint, _)) => {
+                    self.opened_long.push(long);
+                }
                 Some((then, result)) => self.carry_out(then, result),
                 None => return,
             }
@@ -311,7 +313,8 @@ impl Engine {
             Then::WroteHome(write) => self.wrote_home(write, result),
             Then::Read(read) => self.finish_read(read, result),
             Then::Command(step) => self.command_step(step, result),
-            Then::Batch => self.batch_step(result),
+            Then::BatchOwed => self.owed_step(result),
+            Then::BatchHome => self.home_step(result),
             Then::CopyRun(id, run, begun_us) => self.copy_run_ended(id, run, begun_us, result),
             Then::CopyCommit => self.copy_commit_step(result),
             Then::Checkpoint => self.checkpoint_step(result),

@@ -17,6 +17,8 @@ pub enum Mutation {
     SkipTargetSyncBeforeCopied,
     /// O3: a frame is released without a sync of the home that it went to.
     ReleaseBeforeHomeSync,
+    /// O3: a destage batch goes home and releases its frames although the one before could not.
+    GoHomePastFailedBatch,
     /// O3: a write goes straight home although a live frame holds the block.
     DirectWritePastLiveFrame,
     /// O4: a flush does not sync the home that took direct writes.
@@ -58,11 +60,12 @@ pub enum Mutation {
 }
 
 /// All of them, in the order of the rules.
-pub const MUTATIONS: [Mutation; 23] = [
+pub const MUTATIONS: [Mutation; 24] = [
     Mutation::HomeBeforeCopyRecorded,
     Mutation::SkipPoolSyncBeforePreserved,
     Mutation::SkipTargetSyncBeforeCopied,
     Mutation::ReleaseBeforeHomeSync,
+    Mutation::GoHomePastFailedBatch,
     Mutation::DirectWritePastLiveFrame,
     Mutation::FlushSkipsHomeSync,
     Mutation::FlushSkipsJournalSync,

@@ -8,3 +8,4 @@ mod slots;
 mod small_journal;
 mod store;
 mod turns;
+mod two_batches;

@@ -1,36 +1,38 @@
 //! The destager: what is owed first, then home, oldest frames first, in batches.
 //!
-//! One batch at a time goes through these steps; each ends when its barrier opens:
+//! A batch goes through these steps; each ends when its barrier opens:
 //! 1. `Waiting`: writes that were in flight when the batch began have ended, its frames are durable.
 //! 2. `Copying`: owed tracks are copied to full targets, owed blocks written to slots.
 //! 3. `SyncingCopies`: pools that were written are synced.
 //! 4. `Recording`: "preserved" and "owned" are durable, and so is every record appended before.
-//! 5. `Draining`: reads that looked up home before that have ended.
+//! 5. `Draining`: the batch before is over, and so are reads that looked up home before that.
 //! 6. `Writing`: the newest versions are written home.
 //! 7. `SyncingHomes`: homes and pools that were written are synced.
 //! 8. `Releasing`: the frames are released by a durable record.
+//!
+//! Two batches are under way at most: while one is in steps 5 to 8 (`home`), the next one does what is owed, steps 1 to 4
+//! (`owed`). So the device is not idle while blocks are copied, nor the processor while homes are synced.
 //!
 //! Invariants
 //! - D1 Home advances to a version only in step 6: when every older version that some copy needs is durable
 //!   and journaled (rule O1, O2).
 //! - D2 Only frames up to `plan` take part: they are durable, and every T0 below `plan` is settled.
-//! - D3 `Released` is appended after the homes were synced (rule O3).
+//! - D3 `Released` is appended after the homes were synced (rule O3), batch by batch in the order of their frames: a batch
+//!   whose predecessor did not bring its frames home ends when its copies are recorded.
+//! - D5 What the copies of a batch are read from does not change meanwhile: of a block that the batch before brings home, every
+//!   older version that some copy needs is preserved already (D1), and newer ones lie in the journal until tickets are back.
 
+mod home;
 mod owed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Engine;
-use super::barrier::{BarrierId, Then};
+use super::barrier::Then;
 use super::checkpointing::RecordPurpose;
-use super::moves::{Move, newest_bytes, push_move};
 use crate::io::Object;
-use crate::lookup::Piece;
 use crate::request::RequestError;
-use crate::state::{Backing, Record};
-use crate::units::{
-    BLOCK_BYTES, Block, ByteRange, Moment, PoolId, Position, RelationshipId, Seq, Slot, VolumeId,
-};
+use crate::units::{Block, Moment, PoolId, Position, RelationshipId, Seq, Slot, VolumeId};
 
 /// Blocks of a batch, at most (a little over, by the last frame).
 const BATCH_BLOCKS_MAX: u64 = 4096;
@@ -44,10 +46,15 @@ const RETRY_US: u64 = 1_000_000;
 /// What the destager is at.
 #[derive(Debug, Default)]
 pub(super) struct Destager {
-    batch: Option<Batch>,
+    /// The batch in steps 1 to 4, or waiting for step 5.
+    owing: Option<Batch>,
+    /// The batch in steps 5 to 8, the older one.
+    homing: Option<Batch>,
+    /// When a batch was over last.
+    ended_us: u64,
     last_host_write_us: u64,
     retry_at_us: u64,
-    /// A command waits for the batch to end: no new one begins.
+    /// A command waits for the batches to end: no new one begins.
     pub(super) hold: bool,
     /// The journal filled up: go on until it is well below.
     pressed: bool,
@@ -73,6 +80,8 @@ struct Batch {
     preserved: BTreeMap<(VolumeId, PoolId, Seq), Vec<(u32, Slot)>>,
     owned: BTreeMap<VolumeId, Vec<(u32, Slot)>>,
     written: BTreeSet<Object>,
+    /// False when it ends with its copies (D3).
+    goes_home: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +90,8 @@ enum BatchStep {
     Copying,
     SyncingCopies,
     Recording,
+    /// Its copies count; the batch before is not over.
+    Recorded,
     Draining,
     Writing,
     SyncingHomes,
@@ -89,7 +100,7 @@ enum BatchStep {
 
 impl Destager {
     pub(super) fn is_idle(&self) -> bool {
-        self.batch.is_none()
+        self.owing.is_none() && self.homing.is_none()
     }
 
     /// True when staged data cannot go home because the file system is full.
@@ -111,9 +122,9 @@ impl Destager {
         self.last_host_write_us = now.monotonic_us;
     }
 
-    /// True when the batch under way has to do with the volume.
+    /// True when a batch under way has to do with the volume.
     pub(super) fn concerns(&self, volume: VolumeId) -> bool {
-        self.batch.as_ref().is_some_and(|batch| batch.volumes.contains(&volume))
+        self.owing.iter().chain(&self.homing).any(|batch| batch.volumes.contains(&volume))
     }
 }
 
@@ -137,7 +148,9 @@ impl Engine {
     /// Begins a batch when it is time for one.
     pub(super) fn step_destage(&mut self) {
         self.apply_deferred();
-        if !self.destager.is_idle() || !self.may_destage() {
+        // What is deferred waits for a moment without batches.
+        let busy = self.destager.owing.is_some() || self.journaling.has_deferred();
+        if busy || !self.may_destage() {
             return;
         }
         let Some(oldest) = self.stage.oldest() else {
@@ -161,13 +174,16 @@ impl Engine {
         }
     }
 
+    /// Begins a batch of the oldest frames that are in none, if there are any.
     fn begin_batch(&mut self) {
         // Frames that are only written, not durable, take part too: their sync is awaited first.
         let most = self.journal.payload_max() / RECORD_BYTES_PER_BLOCK;
         let most = usize::try_from(most.min(BATCH_BLOCKS_MAX)).unwrap_or(1);
+        let taken = self.destager.homing.as_ref().map_or(Seq(0), |batch| batch.through);
         let mut blocks = BTreeSet::new();
-        let mut through = Seq(0);
-        for frame in self.stage.frames() {
+        let mut from = None;
+        let mut through = taken;
+        for frame in self.stage.frames().skip_while(|frame| frame.seq <= taken) {
             if blocks.len() >= most {
                 break;
             }
@@ -176,14 +192,18 @@ impl Engine {
                 .blocks()
                 .filter(|&block| !self.stage.versions_of(frame.volume, Block(block)).is_empty());
             blocks.extend(live.map(|block| (frame.volume, block)));
+            from.get_or_insert(frame.position);
             through = frame.seq;
         }
+        let Some(from) = from else {
+            return;
+        };
         let plan = Seq(self.journal.next_seq().0 - 1);
         self.stats.destage_batches += 1;
-        self.destager.batch = Some(Batch {
+        self.destager.owing = Some(Batch {
             step: BatchStep::Waiting,
             begun_us: self.now.monotonic_us,
-            from: self.oldest_staged(),
+            from,
             plan,
             through,
             volumes: blocks.iter().map(|&(volume, _)| volume).collect(),
@@ -191,23 +211,30 @@ impl Engine {
             preserved: BTreeMap::new(),
             owned: BTreeMap::new(),
             written: BTreeSet::new(),
+            goes_home: true,
         });
-        let barrier = self.barrier(Then::Batch);
+        let barrier = self.barrier(Then::BatchOwed);
         self.join_grace(barrier);
         self.join_journal(barrier, self.journal.end());
         self.release(barrier, Ok(()));
     }
 
-    /// Goes on with the batch.
-    pub(super) fn batch_step(&mut self, result: Result<(), RequestError>) {
-        let Some(mut batch) = self.destager.batch.take() else {
+    /// Goes on with the batch that does what is owed.
+    pub(super) fn owed_step(&mut self, result: Result<(), RequestError>) {
+        let Some(mut batch) = self.destager.owing.take() else {
             return;
         };
         if let Err(error) = result {
             self.batch_failed(&batch, error);
             return;
         }
-        let barrier = self.barrier(Then::Batch);
+        if batch.step == BatchStep::Recording {
+            batch.step = BatchStep::Recorded;
+            self.destager.owing = Some(batch);
+            self.go_home();
+            return;
+        }
+        let barrier = self.barrier(Then::BatchOwed);
         batch.step = match batch.step {
             BatchStep::Waiting => {
                 self.copy_owed(&mut batch, barrier);
@@ -221,51 +248,24 @@ impl Engine {
                 }
                 BatchStep::SyncingCopies
             }
-            BatchStep::SyncingCopies => {
+            _ => {
                 self.record_copies(&mut batch);
                 if !breaks!(self, HomeBeforeCopyRecorded) {
                     self.join_journal(barrier, self.journal.end());
                 }
                 BatchStep::Recording
             }
-            BatchStep::Recording => {
-                self.join_grace(barrier);
-                BatchStep::Draining
-            }
-            BatchStep::Draining => {
-                batch.written.clear();
-                self.write_homes(&mut batch, barrier);
-                BatchStep::Writing
-            }
-            BatchStep::Writing => {
-                for &object in &batch.written {
-                    if !breaks!(self, ReleaseBeforeHomeSync) {
-                        self.join_object(barrier, object);
-                    }
-                }
-                BatchStep::SyncingHomes
-            }
-            BatchStep::SyncingHomes => {
-                self.append(Record::Released { through: batch.through }, None);
-                self.join_journal(barrier, self.journal.end());
-                BatchStep::Releasing
-            }
-            BatchStep::Releasing => {
-                // When it opens, the next batch may have begun.
-                self.set_then(barrier, Then::Nothing);
-                self.release(barrier, Ok(()));
-                self.room_made(batch.from, batch.blocks.len() as u64, batch.begun_us);
-                self.set_batch_over();
-                return;
-            }
         };
-        self.destager.batch = Some(batch);
+        self.destager.owing = Some(batch);
         self.release(barrier, Ok(()));
     }
 
-    fn set_batch_over(&mut self) {
-        self.destager.batch = None;
-        self.apply_deferred();
+    /// The batch before did not bring its frames home, or a command waits for both (D3).
+    fn keep_from_home(&mut self) {
+        if let Some(batch) = &mut self.destager.owing {
+            batch.goes_home = false;
+        }
+        self.go_home();
     }
 
     /// A batch that cannot go on is given up: its frames stay live, nothing is lost.
@@ -292,6 +292,9 @@ impl Engine {
             self.stop_writes("the journal is full of writes to a pool or volume that failed");
         }
         self.destager.retry_at_us = self.now.monotonic_us + RETRY_US;
+        if self.destager.homing.is_none() && !breaks!(self, GoHomePastFailedBatch) {
+            self.keep_from_home();
+        }
         self.apply_deferred();
     }
 
@@ -328,48 +331,5 @@ impl Engine {
                         .is_some()
             })
         })
-    }
-
-    /// Step 6: the newest versions, byte by byte, go home.
-    fn write_homes(&mut self, batch: &mut Batch, barrier: BarrierId) {
-        let mut moves = Vec::new();
-        for &(id, block) in &batch.blocks {
-            let Some(volume) = self.state.volumes.get(&id) else {
-                continue;
-            };
-            let block = Block(block);
-            // Nobody can read what a failed copy holds.
-            let bytes = ByteRange { start: block.offset(), end: block.offset() + BLOCK_BYTES };
-            if self.image_is_gone(volume, bytes) {
-                continue;
-            }
-            let base = match &volume.backing {
-                Backing::Home => (Object::Home(id), block.offset()),
-                Backing::Thin(thin) => match thin.slots.get(block) {
-                    Some(slot) => (Object::Pool(thin.pool), slot.offset()),
-                    None => continue,
-                },
-            };
-            let mut pieces: Vec<Piece> = Vec::with_capacity(1);
-            for version in self.stage.versions_of(id, block) {
-                if version.seq <= batch.plan {
-                    newest_bytes(&mut pieces, block, version);
-                }
-            }
-            for piece in pieces {
-                let to = (base.0, base.1 + (piece.range.start - block.offset()));
-                push_move(&mut moves, Move { from: piece.place, to, bytes: piece.range.bytes() });
-            }
-        }
-        self.stats.destaged_bytes += moves.iter().map(|moved| moved.bytes).sum::<u64>();
-        batch.written = moves.iter().map(|moved| moved.to.0).collect();
-        self.perform_moves(moves, barrier);
-    }
-
-    /// A `Released` record is durable.
-    pub(super) fn released(&mut self, through: Seq) {
-        self.stage.release(through);
-        self.destager.full.clear();
-        self.destager.stuck = false;
     }
 }
