@@ -128,6 +128,11 @@ impl Stage {
         self.queue.front().copied()
     }
 
+    /// The newest frame that is not released.
+    pub fn newest(&self) -> Option<Frame> {
+        self.queue.back().copied()
+    }
+
     /// Where the journal is needed from for what is staged; none when nothing staged is in it.
     pub fn first_in_journal(&self) -> Option<Position> {
         let in_journal = |frame: &&Frame| matches!(frame.content, Content::Journal(_));

@@ -100,8 +100,9 @@ impl Engine {
             }
         };
         let batch_busy = work.gated.iter().any(|&volume| self.destager.concerns(volume));
+        // A renewal that waits for room holds nothing: only the destager makes some.
+        self.destager.hold |= batch_busy;
         if batch_busy || !self.is_quiet_for_renewal(&plan) {
-            self.destager.hold = true;
             self.active = Some(Active { id, work: Work::Establishing(work) });
             return;
         }

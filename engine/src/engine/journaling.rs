@@ -75,7 +75,7 @@ impl Journaling {
             })
     }
 
-    /// True when durable records wait for the batch under way.
+    /// True when durable records wait for the batches under way.
     pub(super) fn has_deferred(&self) -> bool {
         !self.deferred.is_empty()
     }
@@ -340,7 +340,7 @@ impl Engine {
         }
     }
 
-    /// Applies what had to wait for the batch under way.
+    /// Applies what had to wait for the batches under way.
     pub(super) fn apply_deferred(&mut self) {
         while self.destager.is_idle() {
             let Some(next) = self.journaling.deferred.pop_front() else {

@@ -11,7 +11,7 @@
 //! - E1 Every request gets one reply and every command one answer (I18).
 //! - E2 Metadata changes only through `State::apply`, in the order of the journal but for an
 //!   `Established` record, which is applied when appended (O5), and `Ended`/`Failed`, which wait for
-//!   the destage batch under way.
+//!   the destage batches under way.
 //! - E3 Every operation that uses a place found by the lookup holds a ticket until it completes.
 
 /// True when the simulator has told the engine to break that rule, to see whether the tests notice.

@@ -1,6 +1,6 @@
 //! Withdraw: relationships end by command, or go on in part, or are copied first.
 //!
-//! 1. The targets' gates are shut; their requests end; the destage batch under way ends; copies onto the
+//! 1. The targets' gates are shut; their requests end; the destage batches under way end; copies onto the
 //!    targets end (rule O6).
 //! 2. Records end and divide them. What is only to be copied first needs no quiet: its record changes the mode.
 //! 3. When the last is applied, what only they needed is given back, the gates open, the command is answered.

@@ -131,7 +131,11 @@ impl<M: Machine> Worker<M> {
             return Ok(false);
         };
         let look_us = Polling::look_us(self.requests.len(), self.options.io);
-        let until_us = self.clock.now_us() + look_us;
+        let most_us = match wait {
+            Wait::AtMost(time) => u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+            Wait::No | Wait::Forever => u64::MAX,
+        };
+        let until_us = self.clock.now_us() + look_us.min(most_us);
         loop {
             if self.ring.stirs() {
                 self.ring.enter(Wait::No)?;

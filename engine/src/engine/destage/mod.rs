@@ -180,6 +180,9 @@ impl Engine {
         let most = self.journal.payload_max() / RECORD_BYTES_PER_BLOCK;
         let most = usize::try_from(most.min(BATCH_BLOCKS_MAX)).unwrap_or(1);
         let taken = self.destager.homing.as_ref().map_or(Seq(0), |batch| batch.through);
+        if self.stage.newest().is_none_or(|newest| newest.seq <= taken) {
+            return;
+        }
         let mut blocks = BTreeSet::new();
         let mut from = None;
         let mut through = taken;

@@ -11,7 +11,7 @@ use io_uring::{opcode, squeue};
 
 use super::helper::Task;
 use super::in_flight::{InFlight, Next, count, ended, is_transient};
-use super::in_place::PIECE_BYTES_MAX;
+use super::in_place::piece_bytes;
 use super::open_files::OpenFiles;
 use super::write_gates::Way;
 use crate::io::{Buffer, IoFailure, Object, OpId, Outcome, ZeroSpace};
@@ -199,11 +199,10 @@ impl FileWork {
                     .build()
             }
             FileStep::Write { offset, data, done } => {
-                let piece = if is_direct { usize::MAX } else { PIECE_BYTES_MAX };
+                let at = *offset + *done as u64;
+                let piece = if is_direct { usize::MAX } else { piece_bytes(at) };
                 let rest = &data[*done..data.len().min(done.saturating_add(piece))];
-                opcode::Write::new(file, rest.as_ptr(), count(rest.len()))
-                    .offset(*offset + *done as u64)
-                    .build()
+                opcode::Write::new(file, rest.as_ptr(), count(rest.len())).offset(at).build()
             }
             FileStep::Sync => opcode::Fsync::new(file).flags(FsyncFlags::DATASYNC).build(),
             FileStep::Zero { offset, bytes, space } => {

@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ const PARTS_MAX: usize = 8;
 /// and long ones: random 4 KiB writes after pieces of 16, 32, 64 and 256 KiB took 2.3, 2.9, 3.7 and 6.7 us, long writes
 /// of new blocks reached 2.4, 3.2, 3.8 and 4.5 GB/s (`fio --ioengine=psync --invalidate=0`, 512 MiB). With 32 instead of 256
 /// KiB a server does 1.5 times the random writes at depth 32 and 1.2 times those at depth 1.
-pub(super) const PIECE_BYTES_MAX: usize = 32 << 10;
+const PIECE_BYTES_MAX: usize = 32 << 10;
 
 /// Decides for one write after the other (N2).
 #[derive(Debug, Default)]
@@ -52,19 +52,29 @@ pub(super) struct InPlace {
 }
 
 impl InPlace {
-    /// Writes all of `data` at byte `offset`; gives what the ring would: the number of bytes, or an error. `None` when the
-    /// write is the ring's.
+    /// Writes `data` at byte `offset`, piece by piece until one is slow; gives what the ring would: the number of bytes, or an
+    /// error. `None` when the write is the ring's.
     pub(super) fn write(&mut self, file: &File, data: &[u8], offset: u64) -> Option<i32> {
-        let began = Instant::now();
+        let mut began = Instant::now();
         if !self.allowed(data.len(), began) {
             return None;
         }
-        let result = write(file, data, offset);
-        self.took(began, Instant::now());
-        Some(match result {
-            Ok(()) => i32::try_from(data.len()).expect("it is short"),
-            Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
-        })
+        let mut done = 0;
+        while done < data.len() {
+            let at = offset + done as u64;
+            let end = data.len().min(done + piece_bytes(at));
+            if let Err(error) = file.write_all_at(&data[done..end], at) {
+                return Some(-error.raw_os_error().unwrap_or(libc::EIO));
+            }
+            done = end;
+            let ended = Instant::now();
+            self.took(began, ended);
+            if self.paused_until.is_some() {
+                break;
+            }
+            began = ended;
+        }
+        Some(i32::try_from(done).expect("it is short"))
     }
 
     /// True when a write of `bytes` bytes should be made in place, now.
@@ -78,13 +88,10 @@ impl InPlace {
     }
 }
 
-/// Writes all of `data`, in pieces.
-fn write(file: &File, data: &[u8], mut offset: u64) -> io::Result<()> {
-    for piece in data.chunks(PIECE_BYTES_MAX) {
-        file.write_all_at(piece, offset)?;
-        offset += piece.len() as u64;
-    }
-    Ok(())
+/// How much is written at once from byte `offset` on: a piece ends where an aligned one ends, so that none ends within a page.
+pub(super) fn piece_bytes(offset: u64) -> usize {
+    let within = usize::try_from(offset % PIECE_BYTES_MAX as u64).expect("less than a piece");
+    PIECE_BYTES_MAX - within
 }
 
 /// Reads what the page cache holds of the bytes at `offset`; gives how many those are. `None` where there are none, or the
@@ -124,7 +131,7 @@ mod tests {
     #[test]
     fn a_read_takes_what_the_file_has_and_leaves_long_ones_to_the_ring() {
         let file = tempfile::tempfile().expect("a temporary file");
-        write(&file, &[7; 100], 0).expect("it is written");
+        file.write_all_at(&[7; 100], 0).expect("it is written");
         let mut buffer = [0; 200];
 
         // A file system in memory may refuse reads that must not wait.
@@ -134,6 +141,22 @@ mod tests {
         let done = usize::try_from(done.unwrap_or(0)).expect("a number of bytes");
         assert_eq!(buffer[..done], vec![7; done]);
         assert_eq!(read(&file, &mut vec![0; READ_BYTES_MAX + 1], 0), None);
+    }
+
+    #[test]
+    fn a_write_of_many_pieces_is_whole_and_no_piece_ends_within_a_page() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        let data: Vec<u8> = (0..200_000_u32).map(|at| at.to_le_bytes()[at as usize % 3]).collect();
+
+        assert_eq!(InPlace::default().write(&file, &data, 5000), Some(200_000));
+
+        let mut written = vec![0; data.len()];
+        file.read_exact_at(&mut written, 5000).expect("it was written");
+        assert_eq!(written, data);
+        for offset in [0, 1, 5000, 32_767, 32_768, 1 << 40] {
+            let end = offset + piece_bytes(offset) as u64;
+            assert!(end.is_multiple_of(4096) && end > offset && end <= offset + (32 << 10));
+        }
     }
 
     #[test]

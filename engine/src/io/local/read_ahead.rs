@@ -146,15 +146,18 @@ fn read_piece(file: &File, range: ByteRange) -> Option<Buffer> {
     let mut buffer = Buffer::scratch(usize::try_from(range.bytes()).ok()?);
     let mut done = 0;
     while done < buffer.len() {
-        match file.read_at(&mut buffer[done..], range.start + done as u64).ok()? {
-            0 => buffer[done..].fill(0),
-            bytes if ((done + bytes) as u64).is_multiple_of(ALIGNMENT) => {
-                done += bytes;
-                continue;
+        let at = range.start + done as u64;
+        let bytes = file.read_at(&mut buffer[done..], at).ok()?;
+        done += bytes;
+        if bytes == 0 || !(done as u64).is_multiple_of(ALIGNMENT) {
+            // A short read need not be the end of the file.
+            let length = file.metadata().ok()?.len();
+            if range.start + done as u64 != length.max(at) {
+                return None;
             }
-            bytes => buffer[done + bytes..].fill(0),
+            buffer[done..].fill(0);
+            break;
         }
-        break;
     }
     Some(buffer)
 }
