@@ -142,7 +142,8 @@ impl View<'_> {
             out.push(Piece { range, place: Place::of_slot(thin.pool, slot, within.start) });
             return Ok(());
         }
-        let track = block.0 / volume.geometry.track_blocks();
+        let per_track = volume.geometry.track_blocks();
+        let track = block.0 / per_track;
         let relationship = volume
             .as_target
             .at(track)
@@ -152,9 +153,8 @@ impl View<'_> {
             (Some(relationship), _) if relationship.health != Health::Good => Err(ImageGone),
             (Some(relationship), backing)
                 if matches!(backing, Backing::Thin(_))
-                    || relationship.target_reads_source(track) =>
+                    || relationship.target_block_reads_source(block, per_track) =>
             {
-                let per_track = volume.geometry.track_blocks();
                 let source_block = Block(
                     block.0 - relationship.pair.target_track * per_track
                         + relationship.pair.source_track * per_track,

@@ -64,6 +64,8 @@ pub(super) enum Then {
     BatchOwed,
     /// Go on with the destage batch that goes home.
     BatchHome,
+    /// The blocks that a destage batch, whose barrier this is, owes a full target are written, or durable.
+    OwedBlocks(RelationshipId, BarrierId),
     /// The transfers of a copy run, begun at that time, have ended.
     CopyRun(RelationshipId, Run, u64),
     /// Copied runs are durable on their targets, or their record is.

@@ -153,6 +153,9 @@ impl Engine {
             }
         }
         self.give_back(effects.slots);
+        for (id, track) in effects.completed {
+            self.track_completed(id, track);
+        }
     }
 
     /// Slots go back to their pools when nobody reads them any more.

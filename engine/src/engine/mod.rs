@@ -315,6 +315,7 @@ impl Engine {
             Then::Command(step) => self.command_step(step, result),
             Then::BatchOwed => self.owed_step(result),
             Then::BatchHome => self.home_step(result),
+            Then::OwedBlocks(id, batch) => self.owed_blocks_step(id, batch, result),
             Then::CopyRun(id, run, begun_us) => self.copy_run_ended(id, run, begun_us, result),
             Then::CopyCommit => self.copy_commit_step(result),
             Then::Checkpoint => self.checkpoint_step(result),

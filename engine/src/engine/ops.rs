@@ -226,7 +226,7 @@ impl Engine {
             let ticket = self.tickets.take();
             let from = (volume, offset);
             let map = Pending::MapMove { from, to, bytes, sharing, barrier, ticket };
-            self.emit(Object::Home(volume), Action::Map { offset, bytes }, map);
+            self.emit_in_background(Object::Home(volume), Action::Map { offset, bytes }, map);
         } else {
             self.transfer_in_pieces(from, to, bytes, barrier);
         }

@@ -15,6 +15,8 @@ pub enum Mutation {
     SkipPoolSyncBeforePreserved,
     /// O2: "copied" is journaled without a sync of the target before.
     SkipTargetSyncBeforeCopied,
+    /// C6: the copy of a track overwrites blocks that were copied alone.
+    CopyTrackOverOwnBlocks,
     /// O3: a frame is released without a sync of the home that it went to.
     ReleaseBeforeHomeSync,
     /// O3: a destage batch goes home and releases its frames although the one before could not.
@@ -60,10 +62,11 @@ pub enum Mutation {
 }
 
 /// All of them, in the order of the rules.
-pub const MUTATIONS: [Mutation; 24] = [
+pub const MUTATIONS: [Mutation; 25] = [
     Mutation::HomeBeforeCopyRecorded,
     Mutation::SkipPoolSyncBeforePreserved,
     Mutation::SkipTargetSyncBeforeCopied,
+    Mutation::CopyTrackOverOwnBlocks,
     Mutation::ReleaseBeforeHomeSync,
     Mutation::GoHomePastFailedBatch,
     Mutation::DirectWritePastLiveFrame,

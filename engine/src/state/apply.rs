@@ -3,7 +3,8 @@
 //! Applying never fails (M3). What a record frees is told as effects: the running engine waits for
 //! reads in flight before it reuses a slot (rule O8), replay rebuilds the allocators instead.
 
-use super::{Backing, Ended, Health, Pool, Record, Relationship, State, Volume};
+use super::superseded::{Only, Superseded};
+use super::{Backing, Copied, Ended, Health, Pool, Record, Relationship, State, Volume};
 use super::{Direction, NewRelationship, Piece, Renewal, Role};
 use crate::admin::{CopyMode, EndReason};
 use crate::geometry::Geometry;
@@ -11,7 +12,7 @@ use crate::limits;
 use crate::map::track_bitmap::TrackBitmap;
 use crate::thin::chain::Chain;
 use crate::thin::slots::SlotAllocator;
-use crate::units::{ByteRange, PoolId, RelationshipId, Seq, Slot, VolumeId};
+use crate::units::{BLOCK_BYTES, ByteRange, PoolId, RelationshipId, Seq, Slot, VolumeId};
 
 /// What applying a record sets free.
 #[derive(Debug, Default)]
@@ -22,47 +23,8 @@ pub struct Effects {
     pub credits: Vec<(PoolId, u64)>,
     /// Staged versions that are void.
     pub superseded: Vec<Superseded>,
-}
-
-/// Staged versions of a range that are void (rule O5).
-#[derive(Clone, Debug)]
-pub struct Superseded {
-    /// The volume.
-    pub volume: VolumeId,
-    /// Which bytes.
-    pub range: ByteRange,
-    /// Only those of some tracks of the range.
-    pub only: Option<OnlyTracks>,
-    /// Versions with a greater number than this.
-    pub after: Seq,
-    /// And a lower number than this.
-    pub before: Seq,
-}
-
-/// Some tracks of a range of bytes.
-#[derive(Clone, Debug)]
-pub struct OnlyTracks {
-    /// Counted from the start of the range.
-    pub set: TrackBitmap,
-    /// True for the tracks in the set, false for the others.
-    pub in_set: bool,
-    /// Bytes of a track.
-    pub track_bytes: u64,
-}
-
-impl Superseded {
-    /// All versions of a range up to a moment.
-    pub fn all(volume: VolumeId, range: ByteRange, before: Seq) -> Self {
-        Self { volume, range, only: None, after: Seq(0), before }
-    }
-
-    /// True when it speaks of the track that holds this byte of the volume.
-    pub fn concerns(&self, byte: u64) -> bool {
-        self.only.as_ref().is_none_or(|only| {
-            let track = byte.saturating_sub(self.range.start) / only.track_bytes;
-            u32::try_from(track).is_ok_and(|track| only.set.contains(track) == only.in_set)
-        })
-    }
+    /// Tracks that were copied block by block, the last one now.
+    pub completed: Vec<(RelationshipId, u32)>,
 }
 
 impl State {
@@ -110,13 +72,8 @@ impl State {
                     self.failed(*id, seq, &mut effects);
                 }
             }
-            Record::Copied { id, runs } => {
-                if let Some(relationship) = self.relationships.get_mut(id) {
-                    for &(first, count) in runs {
-                        relationship.copied.set(first..first.saturating_add(count));
-                    }
-                }
-            }
+            Record::Copied { id, runs } => self.copied(*id, runs),
+            Record::CopiedBlocks { id, runs } => self.copied_blocks(*id, runs, &mut effects),
             Record::Preserved { source, pool, t0, blocks } => {
                 self.preserved(*source, *pool, *t0, blocks, &mut effects);
             }
@@ -232,32 +189,65 @@ impl State {
         Some(relationship)
     }
 
-    /// A new T0 of a full target's relationship (semantics 3.4). What a host wrote to the target of tracks
-    /// that are copied anew is void. On a new target also what was written to it since the last T0 on tracks that
-    /// were never copied: its home still has their image.
+    /// Blocks of a relationship's tracks.
+    fn track_blocks(&self, relationship: &Relationship) -> u32 {
+        let target = self.volumes.get(&relationship.pair.target);
+        target.map_or(1, |volume| volume.geometry.track_blocks())
+    }
+
+    fn copied(&mut self, id: RelationshipId, runs: &[(u32, u32)]) {
+        let Some(track_blocks) = self.relationships.get(&id).map(|it| self.track_blocks(it)) else {
+            return;
+        };
+        if let Some(relationship) = self.relationships.get_mut(&id) {
+            for &(first, count) in runs {
+                relationship.copied.set_tracks(first..first.saturating_add(count), track_blocks);
+            }
+        }
+    }
+
+    fn copied_blocks(&mut self, id: RelationshipId, runs: &[(u32, u32)], effects: &mut Effects) {
+        let Some(track_blocks) = self.relationships.get(&id).map(|it| self.track_blocks(it)) else {
+            return;
+        };
+        if let Some(relationship) = self.relationships.get_mut(&id) {
+            for &(first, count) in runs {
+                let blocks = first..first.saturating_add(count);
+                let completed = relationship.copied.set_blocks(blocks, track_blocks);
+                effects.completed.extend(completed.into_iter().map(|track| (id, track)));
+            }
+        }
+    }
+
+    /// A new T0 of a full target's relationship (semantics 3.4). What a host wrote to the target of what is
+    /// copied anew is void. On a new target also what was written to it since the last T0 on tracks that
+    /// were never copied, or not wholly: its home still has their image, but for the blocks that were copied alone.
     fn renewed(&mut self, t0: Seq, at: u64, renewal: &Renewal, effects: &mut Effects) {
         let Some(mut relationship) = self.unlink(renewal.id) else {
             return;
         };
         let last_t0 = relationship.t0;
-        let copied_before = relationship.renew(renewal, t0, at);
+        let track_blocks = self.track_blocks(&relationship);
+        let before = relationship.renew(renewal, t0, at, track_blocks);
         let target = relationship.pair.target;
         if let Some(volume) = self.volumes.get(&target) {
-            let track_bytes = u64::from(volume.geometry.track_bytes());
+            let unit_bytes = u64::from(volume.geometry.track_bytes());
             let range = track_range(volume, relationship.target_extent());
-            let set = relationship.copied.clone();
-            let anew = OnlyTracks { set, in_set: false, track_bytes };
-            effects
-                .superseded
-                .push(Superseded { only: Some(anew), ..Superseded::all(target, range, t0) });
+            let void = |set: TrackBitmap, in_set, unit_bytes, after| Superseded {
+                only: Some(Only { set, in_set, unit_bytes }),
+                after,
+                ..Superseded::all(target, range, t0)
+            };
+            let mut there = relationship.copied.tracks().clone();
             if renewal.direction == Direction::Reversed {
-                let never = OnlyTracks { set: copied_before, in_set: false, track_bytes };
-                effects.superseded.push(Superseded {
-                    only: Some(never),
-                    after: last_t0,
-                    ..Superseded::all(target, range, t0)
-                });
+                for track in before.partial_tracks(track_blocks) {
+                    there.set(track..track + 1);
+                }
+                let (tracks, blocks) = (before.tracks().clone(), before.blocks().clone());
+                effects.superseded.push(void(tracks, false, unit_bytes, last_t0));
+                effects.superseded.push(void(blocks, true, BLOCK_BYTES, Seq(0)));
             }
+            effects.superseded.push(void(there, false, unit_bytes, Seq(0)));
         }
         self.link(relationship);
     }
@@ -266,9 +256,10 @@ impl State {
         let Some(relationship) = self.unlink(id) else {
             return;
         };
+        let track_blocks = self.track_blocks(&relationship);
         for piece in pieces {
             self.next_relationship = self.next_relationship.max(piece.id.0 + 1);
-            self.link(relationship.piece(piece));
+            self.link(relationship.piece(piece, track_blocks));
         }
     }
 
@@ -299,7 +290,7 @@ impl State {
             self.close_interval(&relationship, effects);
         }
         self.drop_thin_image(&relationship, seq, effects);
-        relationship.copied = TrackBitmap::default();
+        relationship.copied = Copied::default();
         relationship.lingering = TrackBitmap::default();
         relationship.source_changed = TrackBitmap::default();
         relationship.target_changed = TrackBitmap::default();

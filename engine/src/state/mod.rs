@@ -6,21 +6,27 @@
 //! - S3 A slot is in one place at most: a thin volume's map or one interval of one chain.
 
 mod apply;
+mod copied;
 mod record;
 mod relationship;
 mod snapshot;
+mod superseded;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-pub use apply::{Effects, Superseded};
+pub use apply::Effects;
+pub use copied::Copied;
 pub use record::{
     Direction, NamedExtent, NewRelationship, Piece, Record, RecordError, Recording, Renewal,
     RenewedTracks, Scope, TargetWrites,
 };
 pub use relationship::{Health, Relationship, Role, copy_tables};
 pub use snapshot::Snapshot;
+pub use superseded::Superseded;
 
 use crate::admin::EndReason;
 use crate::geometry::Geometry;
@@ -194,6 +200,9 @@ pub enum StateError {
     /// An extent passes the end of its volume.
     #[error("relationship {0} passes the end of its volume")]
     Extent(RelationshipId),
+    /// What a relationship has copied is not of its extent.
+    #[error("what relationship {0} has copied cannot be true: {1}")]
+    Copied(RelationshipId, String),
 }
 
 impl State {
@@ -215,6 +224,9 @@ impl State {
                 if extent.end > volume.geometry.tracks {
                     return Err(StateError::Extent(id));
                 }
+                let track_blocks = volume.geometry.track_blocks();
+                let copied = relationship.copied.check(pair.tracks, track_blocks);
+                copied.map_err(|error| StateError::Copied(id, error.to_string()))?;
             }
             self.link(relationship);
         }

@@ -129,6 +129,13 @@ pub enum Record {
         /// The name.
         name: String,
     },
+    /// Blocks of a full target hold their T0 image, durably, without the rest of their tracks (rule O2).
+    CopiedBlocks {
+        /// Of this relationship.
+        id: RelationshipId,
+        /// First block (counted from the extent's start) and number of blocks.
+        runs: Vec<(u32, u32)>,
+    },
 }
 
 /// One relationship of an `Established` record.

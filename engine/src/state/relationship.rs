@@ -1,9 +1,10 @@
 //! One relationship: a source extent, a target extent, and which tracks are copied.
 //!
 //! Invariants
-//! - R1 A track not in `copied` is read from the source as of T0 (full targets). A thin target asks its own slots instead.
-//! - R2 Between establish and end a track only goes from not copied to copied.
-//! - R3 A track enters `copied` only when its `Copied` record is durable (rule O2).
+//! - R1 What is not in `copied` is read from the source as of T0 (full targets). A thin target asks its own slots instead.
+//! - R2 Between establish and end a track or block only goes from not copied to copied.
+//! - R3 A track enters `copied` only when its `Copied` record is durable, a block when its `CopiedBlocks` record is (rule
+//!   O2).
 //! - R4 A track in `lingering` is copied, but reads through the source may still be in flight: writes
 //!   of the source do not go straight home yet.
 //! - R5 While changes are recorded, every track that a host has changed since T0 is in `source_changed` or
@@ -15,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use crate::admin::CopyMode;
 use crate::limits;
 use crate::map::track_bitmap::TrackBitmap;
+use crate::state::copied::Copied;
 use crate::state::record::{
     Direction, NewRelationship, Piece, Recording, Renewal, RenewedTracks, Scope, TargetWrites,
 };
-use crate::units::{PoolId, Seq};
+use crate::units::{Block, PoolId, Seq};
 
 /// A relationship as the engine keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,8 +35,8 @@ pub struct Relationship {
     pub pool: Option<PoolId>,
     /// Whether its image can be served.
     pub health: Health,
-    /// Copied tracks, counted from the extent's start.
-    pub copied: TrackBitmap,
+    /// What the full target holds.
+    pub copied: Copied,
     /// Tracks that the source's host has changed since T0, if that is recorded (R5).
     pub source_changed: TrackBitmap,
     /// The same of the target's host.
@@ -77,7 +79,7 @@ impl Relationship {
             established_at,
             pool,
             health: Health::Good,
-            copied: TrackBitmap::default(),
+            copied: Copied::default(),
             source_changed: TrackBitmap::default(),
             target_changed: TrackBitmap::default(),
             lingering: TrackBitmap::default(),
@@ -95,16 +97,23 @@ impl Relationship {
         self.pair.target_track..self.pair.target_track + self.pair.tracks
     }
 
-    /// True for a full target's track (of the target volume) that is still read from the source.
+    /// True for a full target's track (of the target volume) that is still read from the source, if only in part.
     pub fn target_reads_source(&self, target_track: u32) -> bool {
-        self.pool.is_none() && !self.copied.contains(target_track - self.pair.target_track)
+        self.pool.is_none() && !self.copied.has_track(target_track - self.pair.target_track)
     }
 
-    /// True when the source's track must be copied to a full target before its home may change.
-    pub fn owes_track(&self, source_track: u32) -> bool {
+    /// True for a full target's block (of the target volume) that is still read from the source.
+    pub fn target_block_reads_source(&self, target_block: Block, track_blocks: u32) -> bool {
+        let block = target_block.0 - self.pair.target_track * track_blocks;
+        self.pool.is_none() && !self.copied.has_block(block, track_blocks)
+    }
+
+    /// True when the source's block must be copied to a full target before its home may change.
+    pub fn owes_block(&self, source_block: Block, track_blocks: u32) -> bool {
+        let block = source_block.0 - self.pair.source_track * track_blocks;
         self.health == Health::Good
             && self.pool.is_none()
-            && !self.copied.contains(source_track - self.pair.source_track)
+            && !self.copied.has_block(block, track_blocks)
     }
 
     /// True when a write of the source's track may not go straight home on this relationship's account (R4).
@@ -112,7 +121,7 @@ impl Relationship {
         let at = source_track - self.pair.source_track;
         self.health != Health::Failed
             && self.pool.is_none()
-            && (!self.copied.contains(at) || self.lingering.contains(at))
+            && (!self.copied.has_track(at) || self.lingering.contains(at))
     }
 
     /// Copy tables that it takes: of bitmaps with one bit for each track (semantics 3.3).
@@ -144,30 +153,27 @@ impl Relationship {
 
     /// Takes the relationship to a new T0 (semantics 3.4); gives what was copied before. The indexes of the
     /// volumes are the caller's.
-    pub fn renew(&mut self, renewal: &Renewal, t0: Seq, at: u64) -> TrackBitmap {
+    pub fn renew(&mut self, renewal: &Renewal, t0: Seq, at: u64, track_blocks: u32) -> Copied {
         let changed = self.changed();
         let before = std::mem::take(&mut self.copied);
         let mut missing = TrackBitmap::default();
         self.copied = match renewal.direction {
             Direction::Same => {
-                let mut copied = before.clone();
+                let mut copied = before.tracks().clone();
                 copied.subtract(&changed);
-                copied
+                copied.into()
             }
             Direction::Reversed => {
                 // What was never copied was never overwritten on the new target: it holds its image.
-                let mut again = before.clone();
+                let mut again = before.tracks().clone();
                 if renewal.tracks == RenewedTracks::Changed {
                     again.intersect(&changed);
                 }
-                let mut copied = TrackBitmap::default();
-                copied.set(0..self.pair.tracks);
-                copied.subtract(&again);
                 // The new source lacks what was never copied to it: both sides differ there.
                 missing.set(0..self.pair.tracks);
-                missing.subtract(&before);
+                missing.subtract(before.tracks());
                 missing.compact();
-                copied
+                before.complement(&again, self.pair.tracks, track_blocks)
             }
         };
         self.copied.compact();
@@ -192,7 +198,7 @@ impl Relationship {
 
     /// The part of the relationship that goes on under an id of its own.
     #[must_use]
-    pub fn piece(&self, piece: &Piece) -> Self {
+    pub fn piece(&self, piece: &Piece, track_blocks: u32) -> Self {
         let mut part = self.clone();
         part.pair.id = piece.id;
         part.pair.source_track += piece.first;
@@ -200,7 +206,7 @@ impl Relationship {
         part.pair.tracks = piece.tracks;
         part.pair.mode = piece.mode;
         part.pair.scope = Scope::Extent;
-        part.copied = self.copied.part(piece.first..piece.first + piece.tracks);
+        part.copied = self.copied.part(piece.first..piece.first + piece.tracks, track_blocks);
         part.lingering = self.lingering.part(piece.first..piece.first + piece.tracks);
         part
     }
@@ -213,7 +219,7 @@ impl Relationship {
 
     /// Tracks of a full target that are not copied.
     pub fn tracks_left(&self) -> u32 {
-        let copied = u32::try_from(self.copied.count()).unwrap_or(u32::MAX);
+        let copied = u32::try_from(self.copied.tracks().count()).unwrap_or(u32::MAX);
         self.pair.tracks.saturating_sub(copied)
     }
 }

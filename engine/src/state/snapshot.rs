@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Backing, Ended, NamedExtent, Pool, Relationship, State, StateError, Thin, Volume};
 use crate::geometry::Geometry;
 use crate::map::slot_map::SlotMap;
+use crate::map::track_bitmap::TrackBitmap;
 use crate::thin::slots::SlotAllocator;
 use crate::units::{PoolId, RelationshipId, Seq, VolumeId};
 
@@ -54,6 +55,8 @@ enum Item {
     Dataset(String, Vec<NamedExtent>),
     /// Nothing more of the state follows.
     End,
+    /// Blocks that the last relationship has copied without the rest of their tracks.
+    CopiedBlocks(TrackBitmap),
 }
 
 /// The state at one moment.
@@ -91,8 +94,12 @@ impl State {
         for (&id, volume) in volumes {
             push_volume(&mut items, id, volume);
         }
-        let pairs = relationships.iter();
-        items.extend(pairs.map(|(&id, it)| Item::Relationship(id, Box::new(it.clone()))));
+        for (&id, relationship) in relationships {
+            items.push_back(Item::Relationship(id, Box::new(relationship.clone())));
+            if !relationship.copied.blocks().is_empty() {
+                items.push_back(Item::CopiedBlocks(relationship.copied.blocks().clone()));
+            }
+        }
         items.extend(ended.iter().map(|ended| Item::Ended(Box::new(ended.clone()))));
         let named = datasets.iter();
         items.extend(named.map(|(name, extents)| Item::Dataset(name.clone(), extents.clone())));
@@ -186,6 +193,7 @@ struct Reader {
     /// Source of the last interval.
     source: Option<VolumeId>,
     volume: Option<VolumeId>,
+    relationship: Option<RelationshipId>,
 }
 
 impl Reader {
@@ -229,7 +237,13 @@ impl Reader {
                 thin.slots.append(&blocks).then_some(()).ok_or(StateError::Order)?;
             }
             Item::Relationship(id, relationship) => {
+                self.relationship = Some(id);
                 self.state.relationships.insert(id, *relationship);
+            }
+            Item::CopiedBlocks(blocks) => {
+                let last = self.relationship.take();
+                let known = last.and_then(|id| self.state.relationships.get_mut(&id));
+                known.ok_or(StateError::Order)?.copied.restore_blocks(blocks);
             }
             Item::Ended(ended) => self.state.ended.push_back(*ended),
             Item::Dataset(name, extents) => {
@@ -299,6 +313,7 @@ mod tests {
             preserved(5, 0..20_000),
             owned(0..10_000),
             Record::Copied { id: RelationshipId(2), runs: vec![(3, 4), (50, 1)] },
+            Record::CopiedBlocks { id: RelationshipId(2), runs: vec![(5, 2), (90, 16)] },
             Record::Ended {
                 ids: vec![RelationshipId(3)],
                 reason: crate::admin::EndReason::Completed,
@@ -368,6 +383,7 @@ mod tests {
             vec![interval()],
             vec![pool(), kept()],
             vec![pool(), interval(), interval()],
+            vec![Item::CopiedBlocks(TrackBitmap::new())],
         ];
         for mut items in cases {
             items.push(Item::End);

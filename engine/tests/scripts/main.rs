@@ -4,6 +4,7 @@
 mod joined_moves;
 mod meanwhile;
 mod sharing;
+mod single_blocks;
 mod slots;
 mod small_journal;
 mod store;

@@ -39,7 +39,8 @@ impl Engine {
         if self.copier.commit.is_some() || self.copier.unsaved.is_empty() {
             return;
         }
-        let more = !self.copier.background.is_empty() || !self.copier.resting.is_empty();
+        let more = self.copier.has_background_work(self.completes_tracks())
+            || !self.copier.resting.is_empty();
         let due = (self.copier.running == 0 && (!more || self.shutdown != Shutdown::No))
             || self
                 .copier
@@ -135,6 +136,16 @@ impl Engine {
         }
     }
 
+    /// The last block of a track has become readable on the target: as if all of it had been copied now.
+    pub(in crate::engine) fn track_completed(&mut self, id: RelationshipId, track: u32) {
+        self.copies_linger(id, &[(track, 1)]);
+        self.stats.copied_tracks += 1;
+        if let Some(copy) = self.copier.copies.get_mut(&id) {
+            copy.wanted.clear(track..track + 1);
+            self.copier.maybe_complete.insert(id);
+        }
+    }
+
     /// The records are durable and applied: whoever waited goes on.
     fn committed(&mut self, runs: Vec<(RelationshipId, Vec<Run>)>) {
         for (id, runs) in runs {
@@ -153,7 +164,7 @@ impl Engine {
             };
             let (over, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut copy.waiters)
                 .into_iter()
-                .partition(|(track, _)| known.copied.contains(*track));
+                .partition(|(track, _)| known.copied.has_track(*track));
             copy.waiters = waiting;
             self.copier.waiters -= over.len();
             self.copier.maybe_complete.insert(id);

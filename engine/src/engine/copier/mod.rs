@@ -1,7 +1,7 @@
 //! The copier: fills full targets with their T0 image, track by track.
 //!
-//! Tracks are copied because the destager needs them out of the way (urgent), because a host has read them (`xp7`), or
-//! because the mode is COPY. Each goes through: read the image as of T0, write it to the target, sync the target,
+//! Tracks are copied because the destager needs them out of the way (urgent), because a host has read them (`xp7`), because
+//! the destager has copied a part of them, or because the mode is COPY. Each goes through: read the image as of T0, write it to the target, sync the target,
 //! journal "copied", apply. From then on the target reads its own home; writes of the source go straight home once the
 //! reads that were on their way through the source have ended (R4).
 //!
@@ -13,10 +13,13 @@
 //! - C2 `Copied` is appended after the target was synced (rule O2).
 //! - C3 No run begins before the writes in flight at T0 have ended, nor after the relationship failed or is
 //!   being withdrawn or renewed.
-//! - C4 A copy that has a run to begin is in `urgent` or `background`; one that may be complete is in `maybe_complete`.
+//! - C4 A copy that has a run to begin is in `urgent`, `background` or `partial`; one that may be complete is in
+//!   `maybe_complete`.
 //!   So a turn costs nothing for the thousands of relationships that have nothing to do.
 //! - C5 Runs of the background copy begin when the governor and the pace allow it; urgent ones at once. What only waits
 //!   for its time has a deadline.
+//! - C6 A run leaves out the blocks of its tracks that were copied alone: their homes on the source may have moved on.
+//! - C7 What is left of tracks that the destager copied in part waits until it has nothing to do: hosts may wait for it.
 
 mod commit;
 mod runs;
@@ -61,6 +64,8 @@ pub(super) struct Copier {
     urgent: BTreeSet<RelationshipId>,
     /// Those with tracks for the background copy (C4).
     background: BTreeSet<RelationshipId>,
+    /// Those with tracks of which the destager has copied a part (C4).
+    partial: BTreeSet<RelationshipId>,
     /// Those whose pace lets them rest, and until when.
     resting: BTreeSet<(u64, RelationshipId)>,
     /// Those that may be complete (C4).
@@ -128,9 +133,14 @@ impl Copier {
         self.governor.answered(now_us.saturating_sub(taken_us), !self.is_idle(), now_us);
     }
 
+    /// True when there is work for the background; for parts of tracks only if it is time for them (C7).
+    fn has_background_work(&self, completes_tracks: bool) -> bool {
+        !self.background.is_empty() || (completes_tracks && !self.partial.is_empty())
+    }
+
     /// When the copier wants to be called, if it waits for nothing but time (C5).
-    fn deadline_us(&self, now_us: u64) -> Option<u64> {
-        let waits = !self.background.is_empty()
+    fn deadline_us(&self, now_us: u64, completes_tracks: bool) -> Option<u64> {
+        let waits = self.has_background_work(completes_tracks)
             && self.running == 0
             && self.governor.hosts_are_active(now_us);
         let rest = waits.then(|| self.governor.rest_until_us());
@@ -156,10 +166,32 @@ impl Copier {
         }
     }
 
+    /// Lends a track to whoever copies single blocks of it: no run takes it until it is given back (C1). False when a run
+    /// has it, or none may begin (C3).
+    pub(super) fn lend_track(&mut self, id: RelationshipId, track: u32) -> bool {
+        self.copies
+            .get_mut(&id)
+            .is_some_and(|copy| copy.ready && !copy.stopped && copy.busy.set(track..track + 1) > 0)
+    }
+
+    /// Lent tracks are given back: what is left of them is copied later.
+    pub(super) fn give_tracks_back(&mut self, id: RelationshipId, tracks: &BTreeSet<u32>) {
+        if let Some(copy) = self.copies.get_mut(&id) {
+            for &track in tracks {
+                copy.busy.clear(track..track + 1);
+                copy.cursor = copy.cursor.min(track);
+            }
+            self.urgent.insert(id);
+            self.background.insert(id);
+            self.partial.insert(id);
+        }
+    }
+
     fn forget(&mut self, id: RelationshipId) {
         self.copies.remove(&id);
         self.urgent.remove(&id);
         self.background.remove(&id);
+        self.partial.remove(&id);
         self.resting.retain(|(_, resting)| *resting != id);
         self.maybe_complete.remove(&id);
         self.unsaved.remove(&id);
@@ -172,6 +204,7 @@ impl Engine {
         if self.copier.copies.contains_key(&id) {
             self.copier.urgent.insert(id);
             self.copier.background.insert(id);
+            self.copier.partial.insert(id);
             self.copier.maybe_complete.insert(id);
         }
     }
@@ -203,11 +236,10 @@ impl Engine {
 
     /// Holds the barrier until the track (counted from the extent's start) is copied or owed no more.
     pub(super) fn want_track(&mut self, id: RelationshipId, track: u32, barrier: BarrierId) {
-        let owed = self
-            .state
-            .relationships
-            .get(&id)
-            .is_some_and(|known| known.health == Health::Good && !known.copied.contains(track));
+        let owed =
+            self.state.relationships.get(&id).is_some_and(|known| {
+                known.health == Health::Good && !known.copied.has_track(track)
+            });
         let Some(copy) = self.copier.copies.get_mut(&id) else {
             return;
         };
@@ -316,7 +348,7 @@ impl Engine {
         if !self.may_copy() || self.shutdown != super::Shutdown::No {
             return None;
         }
-        self.copier.deadline_us(self.now.monotonic_us)
+        self.copier.deadline_us(self.now.monotonic_us, self.completes_tracks())
     }
 
     /// Begins runs, commits and completions that are due.
@@ -327,6 +359,11 @@ impl Engine {
         self.begin_runs();
         self.begin_commit();
         self.end_complete_copies();
+    }
+
+    /// True when it is time to copy what is left of tracks that were copied in part (C7).
+    fn completes_tracks(&self) -> bool {
+        self.destager.is_idle() && self.drains.is_empty()
     }
 
     /// True when the background copy may take tracks of the relationship.

@@ -1,9 +1,11 @@
 //! Runs of tracks: chosen, read as of T0, written to the target.
 
+use std::collections::BTreeSet;
+
 use super::super::Engine;
 use super::super::barrier::Then;
 use super::super::ops::{Sharing, TRANSFER_BYTES_MAX};
-use super::Run;
+use super::{Copier, Run};
 use crate::io::Object;
 use crate::lookup::{Piece, View};
 use crate::pace::Pace;
@@ -15,6 +17,25 @@ use crate::units::{Block, RelationshipId};
 pub(super) const RUNS_MAX: usize = 4;
 /// Bytes of a run while hosts are at work: short, so that nobody waits long behind it.
 const RUN_BESIDE_HOSTS_BYTES: u64 = 256 << 10;
+
+/// What runs are begun for when nobody waits for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// Every track of a COPY relationship.
+    Background,
+    /// The rest of tracks that were copied in part (C7).
+    Partial,
+}
+
+impl Copier {
+    /// Relationships with work of this kind.
+    fn waiting(&mut self, work: Work) -> &mut BTreeSet<RelationshipId> {
+        match work {
+            Work::Background => &mut self.background,
+            Work::Partial => &mut self.partial,
+        }
+    }
+}
 
 impl Engine {
     pub(super) fn begin_runs(&mut self) {
@@ -48,6 +69,7 @@ impl Engine {
         while self.copier.resting.first().is_some_and(|(until_us, _)| *until_us <= now_us) {
             let (_, rested) = self.copier.resting.pop_first()?;
             self.copier.background.insert(rested);
+            self.copier.partial.insert(rested);
         }
         let beside_hosts = self.copier.governor.hosts_are_active(now_us);
         let rests = self.copier.running > 0 || now_us < self.copier.governor.rest_until_us();
@@ -55,21 +77,31 @@ impl Engine {
             return None;
         }
         let most = if beside_hosts { RUN_BESIDE_HOSTS_BYTES } else { TRANSFER_BYTES_MAX };
+        let next = self.next_run_of(Work::Background, most);
+        if next.is_none() && self.completes_tracks() {
+            return self.next_run_of(Work::Partial, most);
+        }
+        next
+    }
+
+    /// The next run of this kind of work, relationship by relationship.
+    fn next_run_of(&mut self, work: Work, most_bytes: u64) -> Option<(RelationshipId, Run)> {
         loop {
             let from = self.copier.next;
-            let next = self.copier.background.range(from..).next();
-            let id = *next.or_else(|| self.copier.background.first())?;
-            match self.background_run(id, most) {
-                Some(run) => {
-                    self.copier.next = RelationshipId(id.0 + 1);
-                    if self.pace_of(id).rests() {
-                        // Until this run has ended and it has rested.
-                        self.copier.background.remove(&id);
-                    }
-                    return Some((id, run));
-                }
-                None => self.copier.background.remove(&id),
+            let waiting = self.copier.waiting(work);
+            let next = waiting.range(from..).next();
+            let id = *next.or_else(|| waiting.first())?;
+            let Some(run) = self.background_run(id, work, most_bytes) else {
+                self.copier.waiting(work).remove(&id);
+                continue;
             };
+            self.copier.next = RelationshipId(id.0 + 1);
+            if self.pace_of(id).rests() {
+                // Until this run has ended and it has rested.
+                self.copier.background.remove(&id);
+                self.copier.partial.remove(&id);
+            }
+            return Some((id, run));
         }
     }
 
@@ -102,26 +134,36 @@ impl Engine {
         let relationship = self.state.relationships.get(&id)?;
         let first =
             copy.wanted.set_runs(0..relationship.pair.tracks).flatten().find(|&track| {
-                !copy.busy.contains(track) && !relationship.copied.contains(track)
+                !copy.busy.contains(track) && !relationship.copied.has_track(track)
             })?;
         Some(self.run_from(id, first, TRANSFER_BYTES_MAX, |track| copy.wanted.contains(track)))
     }
 
-    fn background_run(&mut self, id: RelationshipId, most_bytes: u64) -> Option<Run> {
-        if !self.may_run(id) || !self.copies_in_background(id) {
+    fn background_run(&mut self, id: RelationshipId, work: Work, most_bytes: u64) -> Option<Run> {
+        if !self.may_run(id) {
             return None;
         }
+        let in_background = self.copies_in_background(id);
         let relationship = self.state.relationships.get(&id)?;
+        let per_track = self.state.volumes.get(&relationship.pair.target)?.geometry.track_blocks();
+        let (copied, end) = (&relationship.copied, relationship.pair.tracks);
         let copy = self.copier.copies.get_mut(&id)?;
-        let mut at = copy.cursor;
-        while let Some(track) = relationship.copied.next_unset(at, relationship.pair.tracks) {
-            match copy.busy.next_unset(track, relationship.pair.tracks) {
-                Some(free) if free == track => {
+        let is_meant = |track| match work {
+            Work::Background => in_background,
+            Work::Partial => copied.has_part_of(track, per_track),
+        };
+        let next = |from| match work {
+            Work::Background => copied.next_unset(from, end).filter(|_| in_background),
+            Work::Partial => copied.next_partial(from, end, per_track),
+        };
+        let mut at = if work == Work::Background { copy.cursor } else { 0 };
+        while let Some(track) = next(at) {
+            at = copy.busy.next_unset(track, end)?;
+            if at == track {
+                if work == Work::Background {
                     copy.cursor = track;
-                    return Some(self.run_from(id, track, most_bytes, |_| true));
                 }
-                Some(free) => at = free,
-                None => break,
+                return Some(self.run_from(id, track, most_bytes, is_meant));
             }
         }
         None
@@ -144,7 +186,7 @@ impl Engine {
         let count = (first..known.pair.tracks)
             .take(usize::try_from(most).unwrap_or(1))
             .take_while(|&track| {
-                !known.copied.contains(track) && !copy.busy.contains(track) && also(track)
+                !known.copied.has_track(track) && !copy.busy.contains(track) && also(track)
             })
             .count();
         Run { first, count: u32::try_from(count).unwrap_or(1).max(1) }
@@ -173,6 +215,10 @@ impl Engine {
         let mut pieces: Vec<Piece> = Vec::new();
         let view = View { state: &self.state, stage: &self.stage };
         for block in first..first + run.count * per_track {
+            let alone = known.copied.blocks().contains(block - pair.source_track * per_track);
+            if alone && !breaks!(self, CopyTrackOverOwnBlocks) {
+                continue;
+            }
             let mut image = Vec::with_capacity(1);
             if view.as_of(pair.source, t0, None, Block(block), 0..4096, &mut image).is_err() {
                 return;

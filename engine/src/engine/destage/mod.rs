@@ -2,9 +2,9 @@
 //!
 //! A batch goes through these steps; each ends when its barrier opens:
 //! 1. `Waiting`: writes that were in flight when the batch began have ended, its frames are durable.
-//! 2. `Copying`: owed tracks are copied to full targets, owed blocks written to slots.
-//! 3. `SyncingCopies`: pools that were written are synced.
-//! 4. `Recording`: "preserved" and "owned" are durable, and so is every record appended before.
+//! 2. `Copying`: owed blocks are written to slots and full targets, or whole tracks are copied there.
+//! 3. `SyncingCopies`: pools and targets that were written are synced.
+//! 4. `Recording`: "preserved", "owned" and "copied blocks" are durable, and so is every record appended before.
 //! 5. `Draining`: the batch before is over, and so are reads that looked up home before that.
 //! 6. `Writing`: the newest versions are written home.
 //! 7. `SyncingHomes`: homes and pools that were written are synced.
@@ -22,6 +22,7 @@
 //! - D5 What the copies of a batch are read from does not change meanwhile: of a block that the batch before brings home, every
 //!   older version that some copy needs is preserved already (D1), and newer ones lie in the journal until tickets are back.
 
+mod full_targets;
 mod home;
 mod owed;
 
@@ -79,6 +80,8 @@ struct Batch {
     volumes: BTreeSet<VolumeId>,
     preserved: BTreeMap<(VolumeId, PoolId, Seq), Vec<(u32, Slot)>>,
     owned: BTreeMap<VolumeId, Vec<(u32, Slot)>>,
+    /// Blocks, counted from the start of the extent, that are copied alone to full targets.
+    copied: BTreeMap<RelationshipId, Vec<u32>>,
     written: BTreeSet<Object>,
     /// False when it ends with its copies (D3).
     goes_home: bool,
@@ -213,6 +216,7 @@ impl Engine {
             blocks,
             preserved: BTreeMap::new(),
             owned: BTreeMap::new(),
+            copied: BTreeMap::new(),
             written: BTreeSet::new(),
             goes_home: true,
         });
@@ -233,6 +237,8 @@ impl Engine {
         }
         if batch.step == BatchStep::Recording {
             batch.step = BatchStep::Recorded;
+            self.give_tracks_back(&batch);
+            batch.copied.clear();
             self.destager.owing = Some(batch);
             self.go_home();
             return;
@@ -249,6 +255,7 @@ impl Engine {
                         self.join_object(barrier, object);
                     }
                 }
+                self.sync_full_targets(&batch, barrier);
                 BatchStep::SyncingCopies
             }
             _ => {
@@ -280,6 +287,7 @@ impl Engine {
         if unrecorded {
             self.give_slots_back(batch);
         }
+        self.give_tracks_back(batch);
         match (error, batch.step) {
             // A failed sync of a home was dealt with when it failed (F3).
             (RequestError::FailStop, _) | (_, BatchStep::SyncingHomes) => {}

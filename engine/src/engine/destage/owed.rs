@@ -1,73 +1,41 @@
 //! What a batch copies before homes may change, and the records of it (steps 2 and 4).
 //!
 //! Invariant D4: a version of a block goes home only after everything that some copy reads from its home was put on the
-//! list here: the track for each full target that lacks it, a slot for each interval of a chain that owes the block, and
-//! a slot of its own for a thin volume.
-
-use std::collections::BTreeSet;
+//! list here: the block, or its track, for each full target that lacks it (`full_targets`), a slot for each interval of a
+//! chain that owes the block, and a slot of its own for a thin volume.
 
 use super::Batch;
 use crate::engine::Engine;
 use crate::engine::barrier::BarrierId;
 use crate::engine::moves::{Move, slot_moves};
 use crate::lookup::View;
-use crate::state::{Backing, Health, Record};
-use crate::units::{Block, PoolId, RelationshipId, Seq, VolumeId};
+use crate::state::{Backing, Record};
+use crate::units::{Block, PoolId, Seq, VolumeId};
 
 /// Blocks of one record: bounds its size well below a segment.
-const RECORD_BLOCKS: usize = 512;
+pub(super) const RECORD_BLOCKS: usize = 512;
 
 impl Engine {
     /// Step 2: everything that some copy is owed, of the blocks of the batch.
     pub(super) fn copy_owed(&mut self, batch: &mut Batch, barrier: BarrierId) {
         let mut moves = Vec::new();
-        let blocks: Vec<(VolumeId, Block)> =
-            batch.blocks.iter().map(|&(volume, block)| (volume, Block(block))).collect();
-        let mut tracks: BTreeSet<(RelationshipId, u32)> = BTreeSet::new();
-        for &(volume, block) in &blocks {
-            let newest = self
-                .stage
-                .versions_of(volume, block)
-                .iter()
-                .rev()
-                .find(|version| version.seq <= batch.plan);
-            let Some(newest) = newest.copied() else {
-                continue;
-            };
-            self.owed_tracks(volume, block, newest.seq, &mut tracks);
+        let blocks: Vec<(VolumeId, Block, Seq)> = batch
+            .blocks
+            .iter()
+            .filter_map(|&(volume, block)| {
+                let block = Block(block);
+                let versions = self.stage.versions_of(volume, block);
+                let newest = versions.iter().rev().find(|version| version.seq <= batch.plan)?;
+                Some((volume, block, newest.seq))
+            })
+            .collect();
+        for &(volume, block, _) in &blocks {
             self.preserve_moves(batch, volume, block, &mut moves);
             self.own_moves(batch, volume, block, &mut moves);
         }
-        for (id, track) in tracks {
-            self.want_track(id, track, barrier);
-        }
         batch.written = moves.iter().map(|moved: &Move| moved.to.0).collect();
         self.perform_moves(moves, barrier);
-    }
-
-    /// Tracks that full targets need before a block's home may become the version `newest`.
-    fn owed_tracks(
-        &self,
-        id: VolumeId,
-        block: Block,
-        newest: Seq,
-        tracks: &mut BTreeSet<(RelationshipId, u32)>,
-    ) {
-        let Some(volume) = self.state.volumes.get(&id) else {
-            return;
-        };
-        let track = block.0 / volume.geometry.track_blocks();
-        let known = |id: &RelationshipId| Some((*id, self.state.relationships.get(id)?));
-        for (id, relationship) in volume.as_source.at(track).iter().filter_map(known) {
-            if relationship.t0 < newest && relationship.owes_track(track) {
-                tracks.insert((id, track - relationship.pair.source_track));
-            }
-        }
-        for (id, relationship) in volume.as_target.at(track).iter().filter_map(known) {
-            if relationship.health == Health::Good && relationship.target_reads_source(track) {
-                tracks.insert((id, track - relationship.pair.target_track));
-            }
-        }
+        self.copy_to_full_targets(batch, &blocks, barrier);
     }
 
     /// Moves that preserve a source's block for the intervals that owe it.
@@ -128,6 +96,7 @@ impl Engine {
 
     /// Step 4: what was copied counts.
     pub(super) fn record_copies(&mut self, batch: &mut Batch) {
+        self.record_copied_blocks(batch);
         for ((source, pool, t0), blocks) in std::mem::take(&mut batch.preserved) {
             self.stats.preserved_blocks += blocks.len() as u64;
             for blocks in blocks.chunks(RECORD_BLOCKS) {
