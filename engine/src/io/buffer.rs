@@ -128,6 +128,60 @@ impl Buffer {
     }
 }
 
+/// A buffer that is filled from its front and grows as that asks for.
+#[derive(Debug, Default)]
+pub struct BufferBuilder {
+    /// Its first `filled` bytes are set; the others may hold anything.
+    buffer: Buffer,
+    filled: usize,
+}
+
+impl BufferBuilder {
+    /// An empty one, that grows when more than `bytes` bytes are appended.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let bytes = bytes.next_power_of_two().max(SPARE_CLASS_MIN);
+        Self { buffer: Buffer::scratch(bytes), filled: 0 }
+    }
+
+    /// Number of bytes appended.
+    pub fn len(&self) -> usize {
+        self.filled
+    }
+
+    /// True when nothing was appended.
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Appends bytes.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// Appends zeroes up to a length; nothing when it is that long already.
+    pub fn pad_to(&mut self, length: usize) {
+        self.room(length.saturating_sub(self.filled)).fill(0);
+    }
+
+    /// The next `bytes` bytes, for the caller to set.
+    fn room(&mut self, bytes: usize) -> &mut [u8] {
+        let (from, to) = (self.filled, self.filled + bytes);
+        if to > self.buffer.len() {
+            let mut larger = Self::with_capacity(to).buffer;
+            larger[..from].copy_from_slice(&self.buffer[..from]);
+            self.buffer = larger;
+        }
+        self.filled = to;
+        &mut self.buffer[from..to]
+    }
+
+    /// What was appended.
+    pub fn finish(mut self) -> Buffer {
+        self.buffer.bytes = self.filled;
+        self.buffer
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
@@ -202,6 +256,26 @@ mod tests {
             assert!(bytes < ALIGNED_BYTES_MIN || zeroes.as_ptr().addr().is_multiple_of(ALIGNMENT));
             assert!(Buffer::from(&data[..]).into_vec() == data);
         }
+    }
+
+    #[test]
+    fn what_is_appended_is_in_the_buffer_however_often_it_grew() {
+        drop(Buffer::from(&[7; 9000][..]));
+        let mut builder = BufferBuilder::with_capacity(1);
+        let mut expected = Vec::new();
+        while builder.len() < 3 << 20 {
+            let part = [builder.len().to_le_bytes()[1]; 5000];
+            builder.append(&part);
+            builder.pad_to(builder.len().next_multiple_of(512));
+            expected.extend_from_slice(&part);
+            expected.resize(expected.len().next_multiple_of(512), 0);
+            builder.pad_to(0);
+        }
+
+        let buffer = builder.finish();
+
+        assert!(*buffer == *expected);
+        assert!(buffer.as_ptr().addr().is_multiple_of(ALIGNMENT));
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod buffer;
 #[cfg(feature = "uring")]
 pub mod local;
 
-pub use buffer::Buffer;
+pub use buffer::{Buffer, BufferBuilder};
 
 use crate::units::{ByteRange, PoolId, VolumeId};
 

@@ -9,7 +9,7 @@ use super::Mark;
 use super::frame::{FrameHeader, FrameKind, frame_bytes};
 use super::segment::{CONTENT_OFFSET, Layout, SegmentHeader};
 use super::slots::Slots;
-use crate::io::{Buffer, Object};
+use crate::io::{Buffer, BufferBuilder, Object};
 use crate::limits::{FRAME_DATA_MAX, FRAME_ZERO_MAX};
 use crate::store::{SECTOR_BYTES, StoreHeader, StoreUuid, checksum};
 use crate::units::{BLOCK_BYTES, ByteRange, Position, Seq, VolumeId};
@@ -60,7 +60,7 @@ pub struct SyncPlan {
 struct Batch {
     slot: u32,
     offset: u64,
-    bytes: Vec<u8>,
+    bytes: BufferBuilder,
     /// After its last frame.
     end: Mark,
 }
@@ -90,6 +90,8 @@ pub struct Journal {
     offset: u64,
     end: Mark,
     batches: Vec<Batch>,
+    /// Length of the last batch that was taken: what the next one gets memory for before it has to grow.
+    batch_bytes: usize,
     /// Writes taken, oldest first; the first one's ticket is `first_ticket`.
     in_flight: VecDeque<InFlight>,
     first_ticket: u64,
@@ -122,6 +124,7 @@ impl Journal {
             offset: 0,
             end: base,
             batches: Vec::new(),
+            batch_bytes: 0,
             in_flight: VecDeque::new(),
             first_ticket: 0,
             written: base,
@@ -210,10 +213,10 @@ impl Journal {
             self.last_content = header.end();
         }
         let batch = self.batches.last_mut().expect("make_place leaves a batch to append to");
-        batch.bytes.extend_from_slice(&encoded);
-        batch.bytes.extend_from_slice(payload);
+        batch.bytes.append(&encoded);
+        batch.bytes.append(payload);
         let length = self.offset - batch.offset;
-        batch.bytes.resize(usize::try_from(length).expect("a segment fits memory"), 0);
+        batch.bytes.pad_to(usize::try_from(length).expect("a segment fits memory"));
         batch.end = self.end;
         Appended { seq: header.seq, payload: header.payload(), end: header.end() }
     }
@@ -232,7 +235,8 @@ impl Journal {
         } else if self.batches.is_empty() {
             let slot = self.slots.slot_of(self.number).expect("the segment being filled is live");
             self.offset = offset;
-            self.batches.push(Batch { slot, offset, bytes: Vec::new(), end: self.end });
+            let bytes = BufferBuilder::with_capacity(self.batch_bytes);
+            self.batches.push(Batch { slot, offset, bytes, end: self.end });
         }
     }
 
@@ -248,7 +252,8 @@ impl Journal {
         self.number = number;
         self.offset = CONTENT_OFFSET;
         self.end.position = self.layout.content(number);
-        let bytes = header.encode(self.uuid, self.seed);
+        let mut bytes = BufferBuilder::with_capacity(self.batch_bytes);
+        bytes.append(&header.encode(self.uuid, self.seed));
         self.batches.push(Batch { slot, offset: 0, bytes, end: self.end });
     }
 
@@ -331,8 +336,9 @@ impl Journal {
         for batch in self.batches.drain(..) {
             let ticket = WriteTicket(self.first_ticket + self.in_flight.len() as u64);
             let mut bytes = batch.bytes;
-            bytes.resize(bytes.len().next_multiple_of(SECTOR_BYTES), 0);
-            let data = Buffer::from_vec(bytes);
+            bytes.pad_to(bytes.len().next_multiple_of(SECTOR_BYTES));
+            let data = bytes.finish();
+            self.batch_bytes = data.len();
             let object = Object::Segment(batch.slot);
             out.push(JournalWrite { object, offset: batch.offset, data, ticket });
             self.in_flight.push_back(InFlight { slot: batch.slot, end: batch.end, done: false });
