@@ -20,6 +20,7 @@ use crate::lookup::{Piece, View};
 use crate::request::{Durability, RequestAction, RequestError};
 use crate::stage::{Content, Frame};
 use crate::state::{Backing, Health, Record, Volume};
+use crate::thin::chain::Chain;
 use crate::tickets::Ticket;
 use crate::units::{
     BLOCK_BYTES, Block, ByteRange, PoolId, Position, RelationshipId, Seq, VolumeId,
@@ -216,15 +217,25 @@ impl Engine {
             return false;
         };
         let blocks = range.blocks();
-        if self.stage.touches(id, blocks.clone()) && !breaks!(self, DirectWritePastLiveFrame) {
-            return false;
-        }
         if let Backing::Thin(thin) = &volume.backing
             && !blocks.clone().all(|block| thin.owns(Block(block)))
         {
             return false;
         }
-        if volume.is_simplex() {
+        if !volume.is_simplex() && self.copies_need_staging(id, volume, range) {
+            return false;
+        }
+        // Last, since it searches all that is staged: most first writes under a copy are decided by now.
+        !self.stage.touches(id, blocks) || breaks!(self, DirectWritePastLiveFrame)
+    }
+
+    /// True when a copy forbids that the write goes straight home: one is owed a block, the target does not durably have it
+    /// for its own, or the change must be noted first.
+    fn copies_need_staging(&self, id: VolumeId, volume: &Volume, range: ByteRange) -> bool {
+        let preserved = |(_, chain): (PoolId, &Chain)| {
+            range.blocks().all(|block| chain.newest_keeps(Block(block)))
+        };
+        if !self.chains_of(id).all(preserved) {
             return true;
         }
         let tracks = tracks_of(volume, range);
@@ -238,7 +249,7 @@ impl Engine {
             .overlapping(tracks.clone())
             .any(|(tracks, ids)| owed_to_copy(ids, tracks))
         {
-            return false;
+            return true;
         }
         let not_own = |ids: &[RelationshipId], tracks: std::ops::Range<u32>| {
             ids.iter().filter_map(|id| self.state.relationships.get(id)).any(|relationship| {
@@ -246,20 +257,13 @@ impl Engine {
             })
         };
         if volume.as_target.overlapping(tracks.clone()).any(|(tracks, ids)| not_own(ids, tracks)) {
-            return false;
+            return true;
         }
-        if !self.changes_are_noted(volume, &tracks) {
-            return false;
-        }
-        self.chains_of(id)
-            .all(|(_, chain)| blocks.clone().all(|block| chain.newest_keeps(Block(block))))
+        !self.changes_are_noted(volume, &tracks)
     }
 
     /// What the volume preserves as a source, by pool.
-    fn chains_of(
-        &self,
-        id: VolumeId,
-    ) -> impl Iterator<Item = (PoolId, &crate::thin::chain::Chain)> {
+    fn chains_of(&self, id: VolumeId) -> impl Iterator<Item = (PoolId, &Chain)> {
         self.state
             .pools
             .iter()
