@@ -47,12 +47,15 @@ impl Engine {
                 continue;
             };
             for block in range.blocks().map(Block) {
-                if !chain.needs_charge(block) {
+                // Two questions in one search, `needs_charge` among them: nearly every write gets here.
+                if pool.allocator.free_slots() > 0 {
+                    if chain.charge(block) {
+                        pool.allocator.take_credits(1);
+                        self.stats.first_writes += 1;
+                    }
                     continue;
                 }
-                if pool.allocator.take_credits(1) {
-                    chain.charge(block);
-                    self.stats.first_writes += 1;
+                if !chain.needs_charge(block) {
                     continue;
                 }
                 let unserved = chain.unserved(block);
