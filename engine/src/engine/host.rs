@@ -285,9 +285,11 @@ impl Engine {
         volume: &'a Volume,
         range: ByteRange,
     ) -> impl Iterator<Item = &'a Relationship> {
-        volume
-            .as_target
-            .overlapping(tracks_of(volume, range))
+        // Asked for every request, and most volumes are nobody's target.
+        let tracks = (!volume.as_target.is_empty()).then(|| tracks_of(volume, range));
+        tracks
+            .into_iter()
+            .flat_map(|tracks| volume.as_target.overlapping(tracks))
             .flat_map(|(_, ids)| ids)
             .filter_map(|id| self.state.relationships.get(id))
     }
