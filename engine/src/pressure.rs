@@ -17,8 +17,13 @@ const WHOLE: u64 = 1_000_000;
 impl Share {
     /// `part` of `whole`, rounded up.
     pub fn of(part: u64, whole: u64) -> Self {
-        let share = u128::from(part) * u128::from(WHOLE);
-        Self(u64::try_from(share.div_ceil(u128::from(whole.max(1)))).unwrap_or(u64::MAX))
+        let whole = whole.max(1);
+        // 128 bits are for terabytes only: they take a processor several times as long.
+        if let Some(share) = part.checked_mul(WHOLE) {
+            return Self(share.div_ceil(whole));
+        }
+        let share = (u128::from(part) * u128::from(WHOLE)).div_ceil(u128::from(whole));
+        Self(u64::try_from(share).unwrap_or(u64::MAX))
     }
 }
 
@@ -55,6 +60,11 @@ impl Pressure {
     /// When the next write may be taken; at or before `now_us` means now.
     pub fn next_us(&self) -> u64 {
         self.paid_until_us.saturating_sub(AHEAD_US)
+    }
+
+    /// False when writes that are taken while `fill` is staged slow nobody: then `taken` need not be told of them.
+    pub fn slows(&self, fill: Share) -> bool {
+        self.rate(fill).is_some()
     }
 
     /// A write of this share was taken while `fill` was staged.
@@ -135,5 +145,8 @@ mod tests {
         assert_eq!(Share::of(1, u64::MAX), Share(1));
         assert_eq!(Share::of(u64::MAX, 1), Share(u64::MAX));
         assert_eq!(Share::of(1, 0), Share(WHOLE));
+        let last_of_64_bits = u64::MAX / WHOLE;
+        assert_eq!(Share::of(last_of_64_bits, last_of_64_bits), Share(WHOLE));
+        assert_eq!(Share::of(last_of_64_bits + 1, last_of_64_bits + 1), Share(WHOLE));
     }
 }

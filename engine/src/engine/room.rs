@@ -66,10 +66,13 @@ impl Engine {
 
     /// A change is staged now: what comes next may have to wait for it.
     fn take_room(&mut self, change: &Change) {
-        let share = self.share(self.journal_need(change), change.range.blocks().len() as u64);
         let live = self.journal.end().0.saturating_sub(self.oldest_staged().0);
         let blocks = self.stage.versions() + self.journaling.unwritten_blocks;
         let fill = self.share(live, blocks);
+        if !self.pressure.slows(fill) {
+            return;
+        }
+        let share = self.share(self.journal_need(change), change.range.blocks().len() as u64);
         self.pressure.taken(share, fill, self.now.monotonic_us);
     }
 
