@@ -28,5 +28,6 @@ pub mod syncs;
 pub mod thin;
 pub mod tickets;
 pub mod units;
+mod versions;
 
 pub use engine::{Engine, Examination, OpenError, OpenOptions, VolumeInfo, examine};

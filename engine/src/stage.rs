@@ -11,34 +11,15 @@
 //! - G5 A version that a later frame covers counts as staged until that frame is durable: a power cut may take the frame
 //!   back, and a checkpoint that was begun before must still have the version.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::state::Superseded;
 use crate::units::{Block, ByteRange, Position, Seq, VolumeId};
-
-/// One version of some bytes of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
-    /// Its number.
-    pub seq: Seq,
-    /// First byte within the block.
-    pub start: u16,
-    /// One past the last byte within the block.
-    pub end: u16,
-    /// Where the bytes are.
-    pub content: Content,
-}
-
-/// Where the bytes of a staged version are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Content {
-    /// In the journal; the position is that of the version's first byte.
-    Journal(Position),
-    /// Nowhere: they are zeroes.
-    Zeroes,
-}
+use crate::versions::Versions;
+pub use crate::versions::{Content, Version};
 
 /// A version with its place, as a checkpoint lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +63,7 @@ impl Frame {
 /// All staged versions.
 #[derive(Debug, Default)]
 pub struct Stage {
-    volumes: BTreeMap<VolumeId, BTreeMap<u32, Vec<Version>>>,
+    volumes: BTreeMap<VolumeId, BTreeMap<u32, Versions>>,
     queue: VecDeque<Frame>,
     versions: u64,
     bytes: u64,
@@ -148,7 +129,7 @@ impl Stage {
     pub fn all_versions(&self) -> impl Iterator<Item = (VolumeId, Block, &Version)> {
         self.volumes.iter().flat_map(|(&volume, blocks)| {
             blocks.iter().flat_map(move |(&block, versions)| {
-                versions.iter().map(move |version| (volume, Block(block), version))
+                versions.as_slice().iter().map(move |version| (volume, Block(block), version))
             })
         })
     }
@@ -160,7 +141,10 @@ impl Stage {
 
     /// Versions of a block, oldest first.
     pub fn versions_of(&self, volume: VolumeId, block: Block) -> &[Version] {
-        self.volumes.get(&volume).and_then(|blocks| blocks.get(&block.0)).map_or(&[], Vec::as_slice)
+        self.volumes
+            .get(&volume)
+            .and_then(|blocks| blocks.get(&block.0))
+            .map_or(&[], Versions::as_slice)
     }
 
     /// True when some block of the range has a staged version.
@@ -194,7 +178,7 @@ impl Stage {
             let content = frame.content_of(block);
             let version = Version { seq: frame.seq, start: within.start, end: within.end, content };
             let versions = blocks.entry(number).or_default();
-            while let Some(last) = versions.last() {
+            while let Some(last) = versions.as_slice().last() {
                 let covered = version.start <= last.start && last.end <= version.end;
                 if !covered || last.seq <= keep_before {
                     break;
@@ -246,7 +230,8 @@ impl Stage {
         for (&volume, blocks) in self.volumes.range(listing.next.0..) {
             let from = if volume == listing.next.0 { listing.next.1 } else { 0 };
             for (&number, versions) in blocks.range(from..).take(blocks_max - looked_at) {
-                let wanted = versions.iter().filter(|version| version.seq <= listing.through);
+                let versions = versions.as_slice().iter();
+                let wanted = versions.filter(|version| version.seq <= listing.through);
                 let staged = |version| Staged { volume, block: Block(number), version };
                 listed.extend(wanted.copied().map(staged));
                 listing.next = (volume, number + 1);
@@ -284,7 +269,7 @@ impl Stage {
             return;
         };
         for (&number, versions) in blocks.range_mut(frame.range.blocks()) {
-            for version in versions.iter_mut().filter(|version| version.seq == seq) {
+            for version in versions.as_mut_slice().iter_mut().filter(|version| version.seq == seq) {
                 version.content = frame.content_of(Block(number));
             }
         }
@@ -355,15 +340,15 @@ impl Stage {
     }
 
     fn drop_versions(
-        blocks: &mut BTreeMap<u32, Vec<Version>>,
+        blocks: &mut BTreeMap<u32, Versions>,
         number: u32,
         mut drop: impl FnMut(&Version) -> bool,
         (count, bytes): (&mut u64, &mut u64),
     ) {
-        let Some(versions) = blocks.get_mut(&number) else {
+        let Entry::Occupied(mut versions) = blocks.entry(number) else {
             return;
         };
-        versions.retain(|version| {
+        versions.get_mut().retain(|version| {
             let gone = drop(version);
             if gone {
                 *count -= 1;
@@ -371,8 +356,8 @@ impl Stage {
             }
             !gone
         });
-        if versions.is_empty() {
-            blocks.remove(&number);
+        if versions.get().as_slice().is_empty() {
+            versions.remove();
         }
     }
 }
