@@ -276,7 +276,9 @@ impl Engine {
 
     /// True when some of these bytes of a target belong to a relationship that has failed: nobody can read or write them.
     pub(super) fn image_is_gone(&self, volume: &Volume, range: ByteRange) -> bool {
-        self.relationships_onto(volume, range).any(|known| known.health != Health::Good)
+        // Asked for every read, and most volumes are nobody's target.
+        !volume.as_target.is_empty()
+            && self.relationships_onto(volume, range).any(|known| known.health != Health::Good)
     }
 
     /// Relationships whose target some of these bytes are.
@@ -285,11 +287,9 @@ impl Engine {
         volume: &'a Volume,
         range: ByteRange,
     ) -> impl Iterator<Item = &'a Relationship> {
-        // Asked for every request, and most volumes are nobody's target.
-        let tracks = (!volume.as_target.is_empty()).then(|| tracks_of(volume, range));
-        tracks
-            .into_iter()
-            .flat_map(|tracks| volume.as_target.overlapping(tracks))
+        volume
+            .as_target
+            .overlapping(tracks_of(volume, range))
             .flat_map(|(_, ids)| ids)
             .filter_map(|id| self.state.relationships.get(id))
     }

@@ -20,11 +20,8 @@ use crate::lookup::{Piece, View};
 use crate::request::{Durability, RequestAction, RequestError};
 use crate::stage::{Content, Frame};
 use crate::state::{Backing, Health, Record, Volume};
-use crate::thin::chain::Chain;
 use crate::tickets::Ticket;
-use crate::units::{
-    BLOCK_BYTES, Block, ByteRange, PoolId, Position, RelationshipId, Seq, VolumeId,
-};
+use crate::units::{BLOCK_BYTES, Block, ByteRange, Position, RelationshipId, Seq, VolumeId};
 
 /// A change of a range: what trims, zeroes and data have in common once they are carried out.
 #[derive(Debug)]
@@ -196,7 +193,19 @@ impl Engine {
         }
         let volume =
             self.state.volumes.get(&change.volume).ok_or(RequestError::NoVolume(change.volume))?;
-        for known in self.relationships_onto(volume, change.range) {
+        // Asked for every write, and most volumes are nobody's target.
+        if !volume.as_target.is_empty() {
+            self.may_write_target(volume, change.range)?;
+        }
+        let pool_failed = volume
+            .pool()
+            .and_then(|pool| self.state.pools.get(&pool))
+            .is_some_and(|pool| pool.failed);
+        if pool_failed { Err(RequestError::Io) } else { Ok(()) }
+    }
+
+    fn may_write_target(&self, volume: &Volume, range: ByteRange) -> Result<(), RequestError> {
+        for known in self.relationships_onto(volume, range) {
             if known.health != Health::Good {
                 return Err(RequestError::Failed);
             }
@@ -204,11 +213,7 @@ impl Engine {
                 return Err(RequestError::Inhibited);
             }
         }
-        let pool_failed = volume
-            .pool()
-            .and_then(|pool| self.state.pools.get(&pool))
-            .is_some_and(|pool| pool.failed);
-        if pool_failed { Err(RequestError::Io) } else { Ok(()) }
+        Ok(())
     }
 
     /// The one predicate of the write path (W1).
@@ -232,10 +237,8 @@ impl Engine {
     /// True when a copy forbids that the write goes straight home: one is owed a block, the target does not durably have it
     /// for its own, or the change must be noted first.
     fn copies_need_staging(&self, id: VolumeId, volume: &Volume, range: ByteRange) -> bool {
-        let preserved = |(_, chain): (PoolId, &Chain)| {
-            range.blocks().all(|block| chain.newest_keeps(Block(block)))
-        };
-        if !self.chains_of(id).all(preserved) {
+        let mut chains = self.state.pools.values().filter_map(|pool| pool.chains.get(&id));
+        if !chains.all(|chain| range.blocks().all(|block| chain.newest_keeps(Block(block)))) {
             return true;
         }
         let tracks = tracks_of(volume, range);
@@ -260,14 +263,6 @@ impl Engine {
             return true;
         }
         !self.changes_are_noted(volume, &tracks)
-    }
-
-    /// What the volume preserves as a source, by pool.
-    fn chains_of(&self, id: VolumeId) -> impl Iterator<Item = (PoolId, &Chain)> {
-        self.state
-            .pools
-            .iter()
-            .filter_map(move |(&pool, known)| known.chains.get(&id).map(|chain| (pool, chain)))
     }
 
     fn write_home(&mut self, finish: Finish, change: Change) {
