@@ -160,19 +160,27 @@ impl BufferBuilder {
 
     /// Appends zeroes up to a length; nothing when it is that long already.
     pub fn pad_to(&mut self, length: usize) {
-        self.room(length.saturating_sub(self.filled)).fill(0);
+        if length > self.filled {
+            self.room(length - self.filled).fill(0);
+        }
     }
 
     /// The next `bytes` bytes, for the caller to set.
     fn room(&mut self, bytes: usize) -> &mut [u8] {
         let (from, to) = (self.filled, self.filled + bytes);
-        if to > self.buffer.len() {
-            let mut larger = Self::with_capacity(to).buffer;
-            larger[..from].copy_from_slice(&self.buffer[..from]);
-            self.buffer = larger;
+        if to > self.buffer.bytes {
+            self.grow(to);
         }
         self.filled = to;
-        &mut self.buffer[from..to]
+        let start = self.buffer.start;
+        &mut self.buffer.memory[start + from..start + to]
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        let mut larger = Self::with_capacity(bytes).buffer;
+        larger[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
+        self.buffer = larger;
     }
 
     /// What was appended.
