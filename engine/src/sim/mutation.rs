@@ -15,6 +15,8 @@ pub enum Mutation {
     SkipPoolSyncBeforePreserved,
     /// O2: "copied" is journaled without a sync of the target before.
     SkipTargetSyncBeforeCopied,
+    /// C8: tracks of an incremental copy count before the source is durable as of T0.
+    CopiedBeforeSourceDurable,
     /// C6: the copy of a track overwrites blocks that were copied alone.
     CopyTrackOverOwnBlocks,
     /// O3: a frame is released without a sync of the home that it went to.
@@ -62,10 +64,11 @@ pub enum Mutation {
 }
 
 /// All of them, in the order of the rules.
-pub const MUTATIONS: [Mutation; 25] = [
+pub const MUTATIONS: [Mutation; 26] = [
     Mutation::HomeBeforeCopyRecorded,
     Mutation::SkipPoolSyncBeforePreserved,
     Mutation::SkipTargetSyncBeforeCopied,
+    Mutation::CopiedBeforeSourceDurable,
     Mutation::CopyTrackOverOwnBlocks,
     Mutation::ReleaseBeforeHomeSync,
     Mutation::GoHomePastFailedBatch,

@@ -150,6 +150,18 @@ impl Store {
         assert!(self.has_succeeded(), "the command is not answered");
     }
 
+    /// Gives a command; false when it is refused.
+    ///
+    /// # Panics
+    /// When it is not answered at once.
+    pub(crate) fn is_accepted(&mut self, command: Command) -> bool {
+        self.begin_command(command);
+        self.go_on();
+        let mut answers = Vec::new();
+        self.engine.take_answers(&mut answers);
+        answers.pop().expect("an answer").result.is_ok()
+    }
+
     /// Gives a command, and lets nothing happen yet.
     pub(crate) fn begin_command(&mut self, command: Command) {
         self.asked += 1;

@@ -1,4 +1,8 @@
 //! The commit of copied runs: the targets are synced, then "copied" is journaled, then it counts.
+//!
+//! Invariant C8: "copied" of a relationship that records changes is journaled only after the source's home was synced since T0.
+//! Else a power cut could take back on the source what the target has, and no note of a change would tell: a refresh would
+//! not copy that track.
 
 use super::super::barrier::Then;
 use super::super::{Engine, Shutdown};
@@ -64,10 +68,14 @@ impl Engine {
         }
         let barrier = self.barrier(Then::CopyCommit);
         for (id, _) in &runs {
-            if let Some(target) = self.state.relationships.get(id).map(|known| known.pair.target)
-                && !breaks!(self, SkipTargetSyncBeforeCopied)
-            {
+            let Some(known) = self.state.relationships.get(id) else { continue };
+            let (source, target) = (known.pair.source, known.pair.target);
+            let source_counts = known.is_incremental() && !known.durable;
+            if !breaks!(self, SkipTargetSyncBeforeCopied) {
                 self.join_object(barrier, Object::Home(target));
+            }
+            if source_counts && !breaks!(self, CopiedBeforeSourceDurable) {
+                self.join_object(barrier, Object::Home(source));
             }
         }
         self.copier.commit = Some(Commit { step: CommitStep::Syncing, runs });
