@@ -119,6 +119,23 @@ pub fn fill(target: &Target, bytes: u64) -> Outcome {
     run(&workload, target, bytes).map(drop)
 }
 
+/// Has everything written to the target flushed, with a write of its first block.
+///
+/// # Errors
+/// It cannot be written or flushed.
+pub fn flush(target: &Target) -> Outcome {
+    let workload = Workload {
+        name: "flush",
+        pattern: "write",
+        block: "4k",
+        depth: 1,
+        jobs: 1,
+        flush: Flush::AtEnd,
+        amount: Amount::Bytes(4 << 10),
+    };
+    run(&workload, target, 4 << 10).map(drop)
+}
+
 impl Running {
     /// True when the run has ended.
     pub fn has_ended(&mut self) -> bool {

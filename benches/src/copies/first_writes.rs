@@ -65,6 +65,10 @@ fn measure(
     }
     let mut copies = vec![Copies::None];
     copies.extend(beside.iter().map(|(copies, _)| *copies));
+    // What is used for the first time, pages and segments of the journal, is slow once for everybody.
+    for &copies in &copies {
+        once(bed, copies, until)?;
+    }
     let results =
         alternate(bed.options.rounds, copies.len(), |side| once(bed, copies[side], until))?;
     let (unit, value): (_, fn(&Measured) -> f64) = match until {
@@ -85,6 +89,8 @@ fn measure(
 /// One run, with the copies made before and ended after it.
 fn once(bed: &Bed<'_>, copies: Copies, until: Until) -> Outcome<Measured> {
     let server = &bed.server;
+    // Else an establish would sync what the side before has left unflushed, beside the writes that are measured.
+    fio::flush(&server.target(PLAIN))?;
     match copies {
         Copies::None => {}
         Copies::Thin(count) => server.establish_thin(count)?,
