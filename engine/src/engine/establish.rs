@@ -146,6 +146,11 @@ impl Engine {
         // The copier may need room in the journal, and only the destager makes some.
         let may_hold = self.has_record_room(RecordPurpose::Copy);
         self.destager.hold = may_hold;
+        let stopped = |id: RelationshipId| self.copier.is_stopped(id);
+        if !may_hold && plan.renewed.iter().any(|renewal| stopped(renewal.id)) {
+            // The destager may need their tracks.
+            self.restart_copies();
+        }
         if !may_hold || !self.destager.is_idle() || self.journaling.has_deferred() {
             return false;
         }

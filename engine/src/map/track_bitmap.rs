@@ -163,6 +163,21 @@ impl TrackBitmap {
         part
     }
 
+    /// Takes the lowest tracks out, within a range of at most `tracks_max` from the first one on.
+    #[must_use]
+    pub fn split_first(&mut self, tracks_max: u32) -> Self {
+        let Some(start) = self.tracks.min() else {
+            return Self::default();
+        };
+        let range = start..start.saturating_add(tracks_max);
+        let mut first = Self::default();
+        for run in self.set_runs(range.clone()) {
+            first.set(run);
+        }
+        self.clear(range);
+        first
+    }
+
     /// Stores runs as runs: gives memory back after many scattered changes.
     pub fn compact(&mut self) {
         Arc::make_mut(&mut self.tracks).optimize();

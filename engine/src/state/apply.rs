@@ -190,7 +190,7 @@ impl State {
     }
 
     /// Blocks of a relationship's tracks.
-    fn track_blocks(&self, relationship: &Relationship) -> u32 {
+    pub(super) fn track_blocks(&self, relationship: &Relationship) -> u32 {
         let target = self.volumes.get(&relationship.pair.target);
         target.map_or(1, |volume| volume.geometry.track_blocks())
     }
@@ -240,9 +240,7 @@ impl State {
             };
             let mut there = relationship.copied.tracks().clone();
             if renewal.direction == Direction::Reversed {
-                for track in before.partial_tracks(track_blocks) {
-                    there.set(track..track + 1);
-                }
+                there.unite(&before.partial_tracks(track_blocks));
                 let (tracks, blocks) = (before.tracks().clone(), before.blocks().clone());
                 effects.superseded.push(void(tracks, false, unit_bytes, last_t0));
                 effects.superseded.push(void(blocks, true, BLOCK_BYTES, Seq(0)));

@@ -9,7 +9,6 @@
 //! - H1 A block in `blocks` lies on a track that is not in `tracks`.
 //! - H2 A track of which every block is in the set is in `tracks`, so it counts as copied.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -106,24 +105,33 @@ impl Copied {
     /// tracks that it lacks: what was never copied was never overwritten.
     #[must_use]
     pub fn complement(&self, again: &TrackBitmap, tracks: u32, track_blocks: u32) -> Self {
+        let partial = self.partial_tracks(track_blocks);
         let mut there = Self::default();
         there.tracks.set(0..tracks);
         there.tracks.subtract(again);
-        for track in self.partial_tracks(track_blocks) {
-            let all = blocks_of(track..track + 1, track_blocks);
-            there.tracks.clear(track..track + 1);
-            for run in self.blocks.unset_runs(all, track_blocks) {
-                there.blocks.set(run);
-            }
+        there.tracks.subtract(&partial);
+        for run in partial.set_runs(0..tracks) {
+            there.blocks.set(blocks_of(run, track_blocks));
         }
+        there.blocks.subtract(&self.blocks);
         there.compact();
         there
     }
 
     /// Tracks of which some blocks are copied, but not all.
-    pub fn partial_tracks(&self, track_blocks: u32) -> BTreeSet<u32> {
-        let runs = self.blocks.set_runs(0..u32::MAX);
-        runs.flat_map(|run| run.start / track_blocks..run.end.div_ceil(track_blocks)).collect()
+    pub fn partial_tracks(&self, track_blocks: u32) -> TrackBitmap {
+        let mut partial = TrackBitmap::default();
+        let mut last = 0..0;
+        for blocks in self.blocks.set_runs(0..u32::MAX) {
+            let tracks = blocks.start / track_blocks..blocks.end.div_ceil(track_blocks);
+            if tracks.start > last.end {
+                partial.set(std::mem::replace(&mut last, tracks));
+            } else {
+                last = last.start.min(tracks.start)..tracks.end;
+            }
+        }
+        partial.set(last);
+        partial
     }
 
     /// What is copied of some tracks, counted from the first of them.
@@ -139,9 +147,9 @@ impl Copied {
         self.blocks.compact();
     }
 
-    /// Adds the blocks that were kept apart.
-    pub fn restore_blocks(&mut self, blocks: TrackBitmap) {
-        self.blocks = blocks;
+    /// Adds blocks that were kept apart.
+    pub fn restore_blocks(&mut self, blocks: &TrackBitmap) {
+        self.blocks.unite(blocks);
     }
 
     /// Checks a set that came from a disk: of an extent of so many tracks, and H1 and H2.
@@ -151,11 +159,13 @@ impl Copied {
     pub fn check(&self, tracks: u32, track_blocks: u32) -> Result<(), TrackBitmapError> {
         self.tracks.check_tracks(tracks)?;
         self.blocks.check_tracks(tracks.saturating_mul(track_blocks))?;
-        for track in self.partial_tracks(track_blocks) {
-            let all = blocks_of(track..track + 1, track_blocks);
-            if self.tracks.contains(track) || self.blocks.contains_all(all) {
-                return Err(TrackBitmapError::Contradiction("a block counts twice"));
-            }
+        let mut twice = self.partial_tracks(track_blocks);
+        twice.intersect(&self.tracks);
+        let whole_track = |blocks: Range<u32>| {
+            blocks.start.next_multiple_of(track_blocks).saturating_add(track_blocks) <= blocks.end
+        };
+        if !twice.is_empty() || self.blocks.set_runs(0..u32::MAX).any(whole_track) {
+            return Err(TrackBitmapError::Contradiction("a block counts twice"));
         }
         Ok(())
     }
@@ -222,6 +232,13 @@ mod tests {
     }
 
     #[test]
+    fn tracks_in_part_are_told_once_each() {
+        let set = copied(&[], &[1, 2, 7, 8, 30, 31, 33]);
+        assert_eq!(all(&set.partial_tracks(PER)), [0, 1, 2, 7, 8]);
+        assert!(copied(&[3], &[]).partial_tracks(PER).is_empty());
+    }
+
+    #[test]
     fn a_part_begins_to_count_anew() {
         let set = copied(&[2, 5], &[4, 13, 25]);
         assert_eq!(set.part(1..4, PER), copied(&[1], &[0, 9]));
@@ -235,13 +252,13 @@ mod tests {
             blocks
         };
         let mut twice = copied(&[1], &[]);
-        twice.restore_blocks(block(5));
+        twice.restore_blocks(&block(5));
         assert!(matches!(twice.check(9, PER), Err(TrackBitmapError::Contradiction(_))));
         let mut whole = Copied::default();
         whole.blocks.set(4..8);
         assert!(matches!(whole.check(9, PER), Err(TrackBitmapError::Contradiction(_))));
         let mut beyond = Copied::default();
-        beyond.restore_blocks(block(36));
+        beyond.restore_blocks(&block(36));
         assert!(matches!(beyond.check(9, PER), Err(TrackBitmapError::NoSuchTrack { .. })));
         assert!(copied(&[9], &[]).check(9, PER).is_err());
     }

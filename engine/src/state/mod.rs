@@ -224,10 +224,10 @@ impl State {
                 if extent.end > volume.geometry.tracks {
                     return Err(StateError::Extent(id));
                 }
-                let track_blocks = volume.geometry.track_blocks();
-                let copied = relationship.copied.check(pair.tracks, track_blocks);
-                copied.map_err(|error| StateError::Copied(id, error.to_string()))?;
             }
+            let track_blocks = self.track_blocks(&relationship);
+            let copied = relationship.copied.check(pair.tracks, track_blocks);
+            copied.map_err(|error| StateError::Copied(id, error.to_string()))?;
             self.link(relationship);
         }
         Ok(())

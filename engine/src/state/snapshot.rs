@@ -59,6 +59,9 @@ enum Item {
     CopiedBlocks(TrackBitmap),
 }
 
+/// Blocks that one item of them reaches over at most: 128 KiB when half of them are in it.
+const BLOCKS_PER_ITEM: u32 = 1 << 20;
+
 /// The state at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -174,6 +177,13 @@ impl Snapshot {
                     self.items.push_front(if owns { Item::Own(rest) } else { Item::Kept(rest) });
                 }
             }
+            if let Item::CopiedBlocks(blocks) = &mut item {
+                let first = blocks.split_first(BLOCKS_PER_ITEM);
+                let rest = std::mem::replace(blocks, first);
+                if !rest.is_empty() {
+                    self.items.push_front(Item::CopiedBlocks(rest));
+                }
+            }
             let encoded = postcard::to_allocvec(&item).expect("encoding into memory does not fail");
             out.extend_from_slice(&encoded);
         }
@@ -241,9 +251,9 @@ impl Reader {
                 self.state.relationships.insert(id, *relationship);
             }
             Item::CopiedBlocks(blocks) => {
-                let last = self.relationship.take();
+                let last = self.relationship;
                 let known = last.and_then(|id| self.state.relationships.get_mut(&id));
-                known.ok_or(StateError::Order)?.copied.restore_blocks(blocks);
+                known.ok_or(StateError::Order)?.copied.restore_blocks(&blocks);
             }
             Item::Ended(ended) => self.state.ended.push_back(*ended),
             Item::Dataset(name, extents) => {

@@ -2,12 +2,15 @@
 //! write back on the source that the target has, and a refresh would leave the two different.
 
 use flashtrack_engine::admin::{
-    Command, CopyMode, EstablishAction, EstablishSpec, Incremental, PairSpec,
+    Command, CopyMode, CopySelector, EstablishAction, EstablishSpec, Incremental, PairSpec,
 };
-use flashtrack_engine::io::{Action, Op};
+use flashtrack_engine::io::{Action, Object, Op};
 use flashtrack_engine::sim::mutation::Mutation;
+use flashtrack_engine::units::VolumeId;
 
 use crate::store::{SOURCE, Store, TRACK};
+
+const MIDDLE: Object = Object::Home(VolumeId(1));
 
 fn syncs_the_source(op: &Op) -> bool {
     matches!((op.object, &op.action), (SOURCE, Action::Sync))
@@ -49,4 +52,33 @@ fn tracks_count_as_copied_when_the_source_is_durable_as_of_the_moment_of_the_cop
 #[test]
 fn without_the_rule_they_count_before() {
     assert!(is_complete(Some(Mutation::CopiedBeforeSourceDurable)).0);
+}
+
+#[test]
+fn a_copy_of_a_home_that_can_never_be_durable_fails_and_the_others_become_complete() {
+    let mut store = Store::new(16, None);
+    for name in ["source", "middle", "last", "other"] {
+        store.volume(name, 4 * TRACK, None);
+    }
+    store.write_blocks(0, 0..64, 1);
+    let copy = |from: &str, onto: &str, mode| {
+        let pair = PairSpec { source: from.to_owned(), target: onto.to_owned(), extents: vec![] };
+        let spec = EstablishSpec { pairs: vec![pair], mode, ..EstablishSpec::default() };
+        Command::CopyEstablish(spec)
+    };
+    store.command(copy("source", "middle", CopyMode::Nocopy));
+    store.hold(|op| op.object == MIDDLE && matches!(op.action, Action::Sync));
+    store.write_blocks(0, 5..6, 2);
+    let syncs = store.take_held();
+    store.fail(syncs);
+    store.command(Command::CopyWithdraw(CopySelector::Target("middle".to_owned()).into()));
+
+    store.command(establish("middle", "last", EstablishAction::Establish));
+    store.command(copy("source", "other", CopyMode::Copy));
+    store.go_on();
+
+    let read = store.ask_for_block(2, 0);
+    assert!(matches!(store.answer(read), Some(Err(_))), "its source may lose what it has");
+    // The other copy has ended.
+    store.command(Command::VolumeDelete { name: "other".to_owned() });
 }

@@ -12,7 +12,7 @@ use crate::admin::EndReason;
 use crate::io::Object;
 use crate::request::RequestError;
 use crate::state::{Health, Record};
-use crate::units::{RelationshipId, Seq};
+use crate::units::{RelationshipId, Seq, VolumeId};
 
 /// Runs of one record.
 const RECORD_RUNS: usize = 512;
@@ -90,7 +90,7 @@ impl Engine {
         if result.is_err() {
             // The failed sync has failed the relationships concerned, or stopped all writes (F3), but for those
             // that were established since; runs of others are not believed and copied again.
-            self.fail_copies_onto_failed_homes();
+            self.fail_copies_of_failed_homes();
             for (id, runs) in commit.runs {
                 if let Some(copy) = self.copier.copies.get_mut(&id) {
                     for run in runs {
@@ -119,15 +119,20 @@ impl Engine {
         }
     }
 
-    /// A home that could not be synced once never can be again (rule O9): no copy onto it will ever be complete.
-    fn fail_copies_onto_failed_homes(&mut self) {
+    /// A home that could not be synced once never can be again (rule O9): no copy onto it will ever be complete, nor one
+    /// that waits for it to be durable as its source (C8).
+    fn fail_copies_of_failed_homes(&mut self) {
         let failed: Vec<Object> = self
             .syncs
             .iter()
             .filter_map(|(&object, syncs)| syncs.has_failed().then_some(object))
             .collect();
+        let has_failed = |volume: VolumeId| failed.contains(&Object::Home(volume));
         self.fail_copies(|relationship| {
-            relationship.pool.is_none() && failed.contains(&Object::Home(relationship.pair.target))
+            let waits_for_source = relationship.is_incremental() && !relationship.durable;
+            let pair = relationship.pair;
+            relationship.pool.is_none()
+                && (has_failed(pair.target) || (waits_for_source && has_failed(pair.source)))
         });
     }
 

@@ -157,6 +157,11 @@ impl Copier {
         }
     }
 
+    /// True when no new runs of the relationship begin.
+    pub(super) fn is_stopped(&self, id: RelationshipId) -> bool {
+        self.copies.get(&id).is_some_and(|copy| copy.stopped)
+    }
+
     /// A track is to be copied soon.
     pub(super) fn want(&mut self, id: RelationshipId, track: u32) {
         if let Some(copy) = self.copies.get_mut(&id)

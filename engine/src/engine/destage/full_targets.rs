@@ -20,14 +20,14 @@ use crate::engine::barrier::{BarrierId, Then};
 use crate::engine::moves::{Move, push_move};
 use crate::engine::ops::Sharing;
 use crate::io::Object;
+use crate::journal::Journal;
 use crate::lookup::{Piece, View};
 use crate::request::RequestError;
 use crate::state::{Health, Record, Relationship};
 use crate::units::{BLOCK_BYTES, Block, RelationshipId, Seq, VolumeId};
 
-/// Blocks that a batch copies alone for each block that it brings home, at most: the journal's room for its records is
-/// bounded.
-const COPIES_PER_BLOCK: usize = 2;
+/// Bytes that a block takes in a record at most: where it lies and how many follow, if the one before is no neighbour.
+const RECORD_BYTES_PER_BLOCK: u64 = 10;
 
 /// Tracks of relationships, counted from the start of the extent.
 type Tracks = BTreeSet<(RelationshipId, u32)>;
@@ -46,24 +46,28 @@ impl Engine {
         }
         let mut borrowed = Tracks::new();
         let mut moves: BTreeMap<RelationshipId, Vec<Move>> = BTreeMap::new();
-        let mut left = blocks.len() * COPIES_PER_BLOCK;
+        // Of the room that there was when the batch began, the other half is for what is recorded of slots.
+        let mut room = self.journal.payload_max();
         for &(volume, block, newest) in blocks {
             for id in self.owed_block(volume, block, newest) {
                 let Some((track, at)) = self.within_extent(id, block) else { continue };
-                let lends = |engine: &mut Self| left > 0 && engine.copier.lend_track(id, track);
-                let image = self.block_moves(id, block);
-                let alone = !whole.contains(&(id, track))
-                    && (borrowed.contains(&(id, track)) || lends(self));
-                if let Some(image) = image.filter(|_| alone) {
-                    left = left.saturating_sub(1);
-                    borrowed.insert((id, track));
-                    batch.copied.entry(id).or_default().push(at);
-                    let moves = moves.entry(id).or_default();
-                    for moved in image {
-                        push_move(moves, moved);
-                    }
-                } else {
+                let record = if batch.copied.contains_key(&id) { 0 } else { Journal::cost(0) };
+                let bytes = record + RECORD_BYTES_PER_BLOCK;
+                let image = self.block_moves(id, block).filter(|_| !whole.contains(&(id, track)));
+                let alone = image.is_some()
+                    && (borrowed.contains(&(id, track))
+                        || (bytes <= room && self.copier.lend_track(id, track)));
+                let Some(image) = image.filter(|_| alone) else {
                     whole.insert((id, track));
+                    continue;
+                };
+                // What is borrowed is copied block by block to its end, for a little more than the room.
+                room = room.saturating_sub(bytes);
+                borrowed.insert((id, track));
+                batch.copied.entry(id).or_default().push(at);
+                let moves = moves.entry(id).or_default();
+                for moved in image {
+                    push_move(moves, moved);
                 }
             }
         }

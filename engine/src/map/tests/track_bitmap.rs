@@ -188,3 +188,19 @@ fn all_tracks_of_the_largest_volume_take_little_to_store() {
     assert_eq!(set.next_unset(0, u32::MAX), Some(tracks));
     assert!(set.encode().len() < 64 << 10, "{} bytes", set.encode().len());
 }
+
+#[test]
+fn the_lowest_tracks_are_split_off_until_none_is_left() {
+    let mut rest = TrackBitmap::new();
+    let tracks = [7..9, 1000..1200, u32::MAX - 1..u32::MAX];
+    for run in &tracks {
+        rest.set(run.clone());
+    }
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let first = rest.split_first(100);
+        found.push(first.set_runs(0..u32::MAX).collect::<Vec<_>>());
+    }
+    assert_eq!(found.concat(), [7..9, 1000..1100, 1100..1200, u32::MAX - 1..u32::MAX]);
+    assert!(rest.split_first(1).is_empty());
+}
