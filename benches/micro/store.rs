@@ -77,6 +77,7 @@ impl Store {
         for Op { id, action, .. } in ops {
             let outcome = match action {
                 Action::Read { buffer, .. } => Outcome::Buffer(buffer),
+                Action::Lend { .. } => Outcome::Lent,
                 Action::Write { data, .. } => Outcome::Buffer(data),
                 Action::Map { offset, bytes } => {
                     Outcome::Data(vec![ByteRange { start: offset, end: offset + bytes }])

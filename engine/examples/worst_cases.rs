@@ -266,6 +266,11 @@ impl<S: Storage> Driver<S> {
                 storage.read(object, offset, &mut buffer)?;
                 return Ok(Outcome::Buffer(buffer));
             }
+            Action::Lend { offset, bytes } => {
+                let mut buffer = Buffer::scratch(bytes);
+                storage.read(object, offset, &mut buffer)?;
+                return Ok(Outcome::Buffer(buffer));
+            }
             Action::Write { offset, data } => {
                 storage.write(object, offset, &data)?;
                 return Ok(Outcome::Buffer(data));

@@ -32,6 +32,10 @@ pub const FRAME_DATA_MAX: u64 = 1 << 20;
 pub const FRAME_ZERO_MAX: u64 = 4 << 20;
 /// Longest read or write of one request.
 pub const REQUEST_BYTES_MAX: u64 = 64 << 20;
+/// Shortest read that may be sent from where it is, in bytes: shorter ones are cheaper copied, several to a call.
+pub const LENT_BYTES_MIN: u64 = if cfg!(feature = "sim") { 4096 } else { 32 << 10 };
+/// Longest such read: a turn of the worker sends it.
+pub const LENT_BYTES_MAX: u64 = 1 << 20;
 /// Longest range that one block status tells of.
 pub const STATUS_BYTES_MAX: u64 = 256 << 20;
 /// Unsynced journal that starts a sync by itself, in bytes.

@@ -3,7 +3,7 @@
 //! Every request gets exactly one reply (invariant I18). Ranges are checked here once more than the
 //! protocol checks them: the engine trusts nobody. Alignment is free, down to single bytes.
 
-use crate::io::Buffer;
+use crate::io::{Buffer, Stretch};
 use crate::units::{ByteRange, VolumeId};
 
 /// Names a request until its reply; chosen by the caller, unique among those in flight.
@@ -88,6 +88,8 @@ pub enum ReplyData {
     Done,
     /// The bytes of a read, exactly as many as were asked for.
     Data(Buffer),
+    /// The bytes of a read are where this says, and are to be sent from there (`io::Part::Lent`).
+    Lent(Stretch),
     /// Of `BlockStatus`: from the range's first byte on, neighbours differ, sums to the range.
     Status(Vec<StatusExtent>),
 }

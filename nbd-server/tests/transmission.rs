@@ -7,10 +7,12 @@ mod common;
 use std::collections::VecDeque;
 
 use common::Line::{Asks, C, Data, Done, Fails, Finished, S, Shutdown, Status, Unfinished};
-use common::{Line, TestExports, bytes, converse, hex, request, sent, structured_handshake};
-use flashtrack_engine::io::Buffer;
+use common::{
+    Line, TestExports, bytes, converse, hex, in_memory, request, sent, structured_handshake,
+};
+use flashtrack_engine::io::{Buffer, Object, Part, Stretch};
 use flashtrack_engine::request::{Allocation, ReplyData, RequestAction, RequestError};
-use flashtrack_engine::units::VolumeId;
+use flashtrack_engine::units::{ByteRange, VolumeId};
 use flashtrack_nbd_server::session::{
     CloseReason, Event, Phase, Session, SessionLimits, SessionRequestId,
 };
@@ -51,6 +53,12 @@ fn open(limits: SessionLimits, handshake: &[u8]) -> Session {
     assert_eq!(session.phase(), Phase::Transmission);
     sent(&mut session);
     session
+}
+
+/// As the Linux kernel connects.
+fn open_simple() -> Session {
+    let handshake = bytes("00000003 opt 00000001 00000003 'vol'");
+    open(SessionLimits::default(), &handshake)
 }
 
 fn open_structured() -> Session {
@@ -284,6 +292,7 @@ fn reads_longer_than_a_chunk_are_split_and_too_long_ones_are_refused() {
     session.reply(SessionRequestId(0), Ok(ReplyData::Data(data)));
     let mut pieces = VecDeque::new();
     session.take_output(&mut pieces);
+    let pieces: Vec<Buffer> = pieces.into_iter().map(in_memory).collect();
     let headers: Vec<_> = pieces.iter().filter(|piece| piece.len() < 100).map(|p| hex(p)).collect();
     assert_eq!(
         headers,
@@ -324,7 +333,7 @@ fn the_payload_of_a_write_that_is_too_long_is_consumed_and_refused() {
 
 #[test]
 fn every_error_of_the_engine_has_its_value() {
-    let range = flashtrack_engine::units::ByteRange { start: 0, end: 1 };
+    let range = ByteRange { start: 0, end: 1 };
     let errors = [
         (RequestError::NoVolume(VolumeId(7)), 5),
         (RequestError::PastEnd { range, size: 0 }, 22),
@@ -490,5 +499,26 @@ fn large_read_data_is_sent_without_being_copied() {
 
     assert_eq!(pieces.len(), 2);
     assert_eq!(pieces[0].len(), 28);
-    assert_eq!(pieces[1].as_ptr(), address);
+    assert_eq!(in_memory(pieces.pop_back().unwrap()).as_ptr(), address);
+}
+
+#[test]
+fn data_that_is_lent_goes_out_behind_the_header_of_its_read() {
+    let range = ByteRange { start: 65_536, end: 196_608 };
+    let stretch = Stretch { object: Object::Home(VolumeId(3)), range };
+    for (mut session, header) in [
+        (open_structured(), "668e33ef 0001 0001 0000000000000001 00020008 0000000000010000"),
+        (open_simple(), "67446698 00000000 0000000000000001"),
+    ] {
+        receive(&mut session, &request(0, 0, 1, 65_536, 128 << 10));
+
+        session.reply(SessionRequestId(0), Ok(ReplyData::Lent(stretch)));
+        let mut pieces = VecDeque::new();
+        session.take_output(&mut pieces);
+
+        assert_eq!(pieces.len(), 2);
+        assert!(matches!(pieces.pop_back(), Some(Part::Lent(lent)) if lent == stretch));
+        let sent = in_memory(pieces.pop_back().unwrap());
+        assert_eq!(hex(&sent), header.replace(' ', ""));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use flashtrack_engine::io::Buffer;
+use flashtrack_engine::io::{Buffer, Part};
 use flashtrack_engine::request::{ReplyData, RequestAction};
 use flashtrack_nbd_server::protocol::constants::{CMD_READ, CMD_WRITE};
 use flashtrack_nbd_server::session::{Event, Session, SessionRequestId};
@@ -31,7 +31,7 @@ pub(crate) fn add(counts: &mut Baseline) {
 /// Allocations of one batch: those of reads' data, which the engine would give, are not among them.
 fn serve(session: &mut Session, received: &[u8]) -> u64 {
     let mut events = Vec::with_capacity(64);
-    let mut output: VecDeque<Buffer> = VecDeque::with_capacity(256);
+    let mut output: VecDeque<Part> = VecDeque::with_capacity(256);
     let received = allocation_counter::measure(|| {
         session.receive(received, &OneExport, &mut events);
     });

@@ -3,12 +3,15 @@
 //! Invariants
 //! - H1 A request is counted in its volume's `in_flight` from here to its reply.
 //! - H2 While a volume's gate is shut, its requests wait there in order; those in flight go on.
+//! - H3 A reply names bytes instead of carrying them only when all of them are their own home: the same bytes of the same
+//!   volume. What becomes of those until the client has them are writes, and moments, of these very bytes, which a read may
+//!   meet on its way. The home of others would show a target what its source was given after the moment.
 
 use super::Engine;
 use super::barrier::{BarrierId, Finish, Host, Then};
 use super::ops::{Pending, host_error};
 use super::write::tracks_of;
-use crate::io::{Action, Buffer, IoFailure, Outcome};
+use crate::io::{Action, Buffer, IoFailure, Outcome, Stretch};
 use crate::limits;
 use crate::lookup::{Piece, Place, View};
 use crate::request::{
@@ -174,8 +177,14 @@ impl Engine {
                 return;
             };
             let ticket = self.tickets.take();
-            let action = Action::Read { offset, buffer: Buffer::scratch(length) };
-            self.emit(object, action, Pending::Read(host, range, ticket));
+            let action = if self.may_be_lent(host.volume, piece) {
+                Action::Lend { offset, bytes: length }
+            } else {
+                Action::Read { offset, buffer: Buffer::scratch(length) }
+            };
+            let place = ByteRange { start: offset, end: offset + range.bytes() };
+            let place = Stretch { object, range: place };
+            self.emit(object, action, Pending::Read { host, range, place, ticket });
             return;
         }
         let read = self.gather(host, range, Gathered::Data(Buffer::zeroed(length)));
@@ -190,6 +199,13 @@ impl Engine {
             self.emit(object, action, Pending::ReadPart { read, at });
         }
         self.release_read(read, Ok(()));
+    }
+
+    /// Whether the reply to a read that is one piece may name the bytes (H3).
+    fn may_be_lent(&self, volume: VolumeId, piece: Piece) -> bool {
+        let is_own = piece.place == Place::Home(volume, piece.range.start)
+            || (breaks!(self, LendBytesOfOthers) && matches!(piece.place, Place::Home(..)));
+        is_own && (limits::LENT_BYTES_MIN..=limits::LENT_BYTES_MAX).contains(&piece.range.bytes())
     }
 
     /// Under the `xp7` profile a read of a full target lets the tracks be copied that it found on the source (row

@@ -5,7 +5,9 @@ use super::background::Turn;
 use super::barrier::{BarrierId, HomeWrite, Host, Then};
 use super::moves::Scattering;
 use super::room::WaitingWrite;
-use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome, ZeroSpace};
+use crate::io::{
+    Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome, Stretch, ZeroSpace,
+};
 use crate::journal::WriteTicket;
 use crate::lookup::Place;
 use crate::request::{ReplyData, RequestError};
@@ -28,8 +30,8 @@ pub(super) enum Sharing {
 /// Why an operation is in flight.
 #[derive(Debug)]
 pub(super) enum Pending {
-    /// A host's read that is one piece: the buffer is the reply.
-    Read(Host, ByteRange, Ticket),
+    /// A host's read that is one piece, which is at `place`: the buffer is the reply.
+    Read { host: Host, range: ByteRange, place: Stretch, ticket: Ticket },
     /// One piece of a host's read.
     ReadPart { read: usize, at: usize },
     /// A host's write or zeroes straight home.
@@ -107,10 +109,11 @@ impl Engine {
             self.background_ended();
         }
         match pending {
-            Pending::Read(host, range, ticket) => {
+            Pending::Read { host, range, place, ticket } => {
                 self.tickets.give_back(ticket);
                 let result = completion.result.map_err(host_error).map(|outcome| match outcome {
                     Outcome::Buffer(buffer) => ReplyData::Data(buffer),
+                    Outcome::Lent => ReplyData::Lent(place),
                     _ => ReplyData::Done,
                 });
                 self.reply_read(host, range, result);

@@ -56,6 +56,14 @@ pub enum Action {
         /// Its length says how much is read.
         buffer: Buffer,
     },
+    /// Tell whether these bytes can be sent from where they are, without waiting (`Outcome::Lent`), or else read them
+    /// (`Outcome::Buffer`). What they are when they are sent, or received, nobody says: see `Part`.
+    Lend {
+        /// First byte of the object.
+        offset: u64,
+        /// Length in bytes.
+        bytes: usize,
+    },
     /// Write all of `data` at byte `offset`. The buffer comes back in the completion.
     Write {
         /// First byte of the object.
@@ -137,6 +145,8 @@ pub enum Outcome {
     Done,
     /// The buffer of a read (filled) or of a write.
     Buffer(Buffer),
+    /// Of `Lend`: the bytes can be sent as a `Part::Lent`.
+    Lent,
     /// Of `Map`: ranges of the object that may hold data, ascending, within what was asked.
     Data(Vec<ByteRange>),
 }
@@ -150,6 +160,33 @@ pub enum IoFailure {
     /// Anything else, with the system's error number.
     #[error("input/output error (errno {0})")]
     Io(i32),
+}
+
+/// A piece of what is sent to a client.
+#[derive(Debug)]
+pub enum Part {
+    /// These bytes.
+    Bytes(Buffer),
+    /// Those that the object has when the client receives them, or any that it had since they were lent: the system may
+    /// send its page cache without a copy of it.
+    Lent(Stretch),
+}
+
+impl Part {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(buffer) => buffer.len(),
+            Self::Lent(stretch) => {
+                usize::try_from(stretch.range.bytes()).expect("what is lent is bounded")
+            }
+        }
+    }
+
+    /// True when there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Blocking access to the same objects, for opening a store and for offline tools: recovery runs

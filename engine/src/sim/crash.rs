@@ -45,6 +45,7 @@ impl World {
         let ended = self.until(|world| world.engine.is_shut_down());
         self.shutting_down = false;
         ended?;
+        self.receive_all_lent()?;
         if !self.asked.is_empty() || !self.commanded.is_empty() {
             return Err(format!(
                 "shut down with {:?} and {:?} unanswered",
@@ -103,6 +104,7 @@ impl World {
 
     fn crash(&mut self, power_cut: bool) -> Result<(), String> {
         self.asked.clear();
+        self.lent.clear();
         let mut interrupted: Vec<Commanded> =
             std::mem::take(&mut self.commanded).into_values().collect();
         interrupted.append(&mut self.doubted);

@@ -47,6 +47,7 @@ pub struct SimDisk {
     trace: u64,
     violations: Vec<String>,
     pub(super) power: Power,
+    lends: bool,
 }
 
 /// Whether blocking calls still work.
@@ -71,6 +72,10 @@ struct InFlight {
 #[derive(Clone, Debug)]
 enum Work {
     Read {
+        offset: u64,
+        bytes: usize,
+    },
+    Lend {
         offset: u64,
         bytes: usize,
     },
@@ -122,6 +127,7 @@ impl SimDisk {
             trace: 0,
             violations: Vec::new(),
             power: Power::On,
+            lends: false,
         }
     }
 
@@ -190,6 +196,16 @@ impl SimDisk {
         self.objects.get(&object).map_or(0, |stored| stored.cache.allocated())
     }
 
+    /// From now on most reads that may be are lent, instead of none.
+    pub fn lend(&mut self) {
+        self.lends = true;
+    }
+
+    /// True when there is such an object.
+    pub fn has(&self, object: Object) -> bool {
+        self.objects.contains_key(&object)
+    }
+
     /// What a reader of the object sees now.
     pub fn content(&self, object: Object, offset: u64, bytes: u64) -> Vec<u8> {
         let mut out = vec![0; to_usize(bytes)];
@@ -205,6 +221,7 @@ impl SimDisk {
         let kind = ActionKind::of(&action);
         let work = match action {
             Action::Read { offset, buffer } => Work::Read { offset, bytes: buffer.len() },
+            Action::Lend { offset, bytes } => Work::Lend { offset, bytes },
             Action::Write { offset, data } => {
                 Work::Change { offset, content: Content::Data(Rc::new(data.into_vec())) }
             }
@@ -381,13 +398,17 @@ impl SimDisk {
             return self.create(op.object, bytes).map(|()| Outcome::Done);
         }
         let delivery = self.deliveries + 1;
+        // As good as any chance, and it leaves the stream of choices alone.
+        let lends =
+            self.lends && matches!(op.work, Work::Lend { .. }) && !mix(op.id.0).is_multiple_of(4);
         let stored = self.objects.get_mut(&op.object).ok_or(ENOENT)?;
         match (&op.work, op.phase) {
-            (Work::Read { offset, bytes }, _) => {
+            (Work::Read { offset, bytes } | Work::Lend { offset, bytes }, _) if !lends => {
                 let mut buffer = Buffer::zeroed(*bytes);
                 stored.cache.read(*offset, &mut buffer);
                 Ok(Outcome::Buffer(buffer))
             }
+            (Work::Lend { .. }, _) => Ok(Outcome::Lent),
             (Work::Change { content, .. }, Phase::Applied(id)) => {
                 stored.deliver(id, delivery);
                 Ok(match content {
@@ -469,7 +490,7 @@ impl Work {
     /// First byte and number of bytes.
     fn place(&self) -> (u64, u64) {
         match self {
-            Self::Read { offset, bytes } => (*offset, *bytes as u64),
+            Self::Read { offset, bytes } | Self::Lend { offset, bytes } => (*offset, *bytes as u64),
             Self::Change { offset, content } => (*offset, content.bytes()),
             Self::Copy { offset, bytes, .. } | Self::Map { offset, bytes } => (*offset, *bytes),
             Self::Create { bytes } => (0, *bytes),

@@ -59,7 +59,7 @@ impl ActionKind {
     /// The kind of `action`.
     pub fn of(action: &Action) -> Self {
         match action {
-            Action::Read { .. } => Self::Read,
+            Action::Read { .. } | Action::Lend { .. } => Self::Read,
             Action::Write { .. } => Self::Write,
             Action::Copy { .. } => Self::Copy,
             Action::Sync => Self::Sync,

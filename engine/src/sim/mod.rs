@@ -5,7 +5,7 @@
 //! `FLASHTRACK_SIM_BASE=<seed> FLASHTRACK_SIM_SEEDS=1 cargo test --release --all-features --test simulation`.
 //!
 //! Reading order: `disk` (what may be lost), `content` and `model` (what was promised), `plan` and `workload`
-//! (what happens), `world` (one run) with `sending`, `replies`, `expectation`, `answers`, `crash` and `checks`.
+//! (what happens), `world` (one run) with `sending`, `replies`, `lending`, `expectation`, `answers`, `crash` and `checks`.
 //! Nothing here uses a clock, a thread, a file or chance other than `prng`.
 
 mod answers;
@@ -17,6 +17,7 @@ pub mod directory;
 pub mod disk;
 mod expectation;
 pub mod faults;
+mod lending;
 pub mod model;
 pub mod mutation;
 mod pages;

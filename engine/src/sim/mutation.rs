@@ -49,6 +49,8 @@ pub enum Mutation {
     WithdrawFreesBeforeDurable,
     /// O7: the frame of a write that found no slot precedes the record of the failure.
     FailedRecordAfterFrame,
+    /// H3: the reply to a read names bytes that are the home of others.
+    LendBytesOfOthers,
     /// O8: a slot is used again while a read of its old content is in flight.
     ReuseSlotBeforeReadsEnd,
     /// O9: after a failed sync the next one is believed.
@@ -64,7 +66,7 @@ pub enum Mutation {
 }
 
 /// All of them, in the order of the rules.
-pub const MUTATIONS: [Mutation; 26] = [
+pub const MUTATIONS: [Mutation; 27] = [
     Mutation::HomeBeforeCopyRecorded,
     Mutation::SkipPoolSyncBeforePreserved,
     Mutation::SkipTargetSyncBeforeCopied,
@@ -85,6 +87,7 @@ pub const MUTATIONS: [Mutation; 26] = [
     Mutation::DirectWriteBeforeChangeDurable,
     Mutation::WithdrawFreesBeforeDurable,
     Mutation::FailedRecordAfterFrame,
+    Mutation::LendBytesOfOthers,
     Mutation::ReuseSlotBeforeReadsEnd,
     Mutation::BelieveRetriedSync,
     Mutation::SkipTailSync,

@@ -40,6 +40,8 @@ pub struct Plan {
     pub policy: Policy,
     /// What a failed sync leaves.
     pub sync_failure: SyncFailure,
+    /// Replies to reads may name the bytes.
+    pub lends: bool,
     /// How many turns of disk and engine follow an action, on average.
     pub turns: u64,
 }
@@ -92,6 +94,7 @@ impl Plan {
             sync_failure: *prng
                 .pick(&[SyncFailure::Dropped, SyncFailure::Kept, SyncFailure::Latched])
                 .unwrap_or(&SyncFailure::Dropped),
+            lends: prng.actor("lending").once_in(2),
             turns: *prng.pick(&[1, 4, 16]).unwrap_or(&4),
         }
     }
@@ -113,6 +116,7 @@ impl Plan {
             policy: Policy::default(),
             faults: Vec::new(),
             sync_failure: SyncFailure::Dropped,
+            lends: false,
             turns: 1,
         }
     }

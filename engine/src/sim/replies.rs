@@ -69,6 +69,7 @@ impl World {
             .ok_or_else(|| format!("{:?} was answered twice, or never asked (I18)", reply.id))?;
         let volume = asked.volume();
         let error = match reply.result {
+            Ok(ReplyData::Lent(stretch)) => return self.lent(reply.id, asked, stretch),
             Ok(data) => {
                 let what = format!("{asked:?}");
                 return self.judge_success(asked, data).map_err(|error| format!("{what}: {error}"));
@@ -119,7 +120,7 @@ impl World {
         Ok(())
     }
 
-    fn judge_success(&mut self, asked: Asked, data: ReplyData) -> Result<(), String> {
+    pub(super) fn judge_success(&mut self, asked: Asked, data: ReplyData) -> Result<(), String> {
         match (asked, data) {
             (Asked::Read { volume, range, since }, ReplyData::Data(bytes)) => {
                 judge_length(range, bytes.len())?;

@@ -10,6 +10,7 @@ use std::fmt;
 use super::directory::Directory;
 use super::disk::{Pace, SimDisk};
 use super::expectation::Commanded;
+use super::lending::Lent;
 use super::model::{Model, View};
 use super::mutation::Mutation;
 use super::plan::Plan;
@@ -83,6 +84,10 @@ pub struct World {
     pub(super) prng: Prng,
     pub(super) now: Moment,
     pub(super) asked: BTreeMap<RequestId, Asked>,
+    /// Replies on their way to clients; they are among `asked`.
+    pub(super) lent: BTreeMap<RequestId, Lent>,
+    /// Decides how long those take.
+    pub(super) lending: Prng,
     pub(super) commanded: BTreeMap<CommandId, Commanded>,
     /// Set when the engine refuses writes after a failed sync, until it is reopened.
     pub(super) fail_stopped: bool,
@@ -133,6 +138,9 @@ impl World {
     pub fn with_plan(seed: u64, plan: Plan, pace: Pace, config: Config) -> Result<Self, Failure> {
         let prng = Prng::new(seed);
         let mut disk = SimDisk::new(prng.actor("disk"), pace);
+        if plan.lends {
+            disk.lend();
+        }
         let options = Self::options(&plan, config, true);
         let engine = Engine::open(&mut disk, &options, START).map_err(|error| Failure {
             seed,
@@ -160,6 +168,8 @@ impl World {
             prng: prng.actor("world"),
             now: START,
             asked: BTreeMap::new(),
+            lent: BTreeMap::new(),
+            lending: prng.actor("lending"),
             commanded: BTreeMap::new(),
             fail_stopped: false,
             shutting_down: false,
@@ -280,7 +290,8 @@ impl World {
             self.now.monotonic_us = later.max(due.min(later + 1_000_000));
         }
         self.engine.tick(self.now);
-        self.carry()
+        self.carry()?;
+        self.advance_lent()
     }
 
     /// Carries what the engine gave to where it belongs.

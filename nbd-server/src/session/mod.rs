@@ -28,7 +28,7 @@ mod transmit;
 
 use std::collections::VecDeque;
 
-use flashtrack_engine::io::Buffer;
+use flashtrack_engine::io::{Buffer, Part};
 use flashtrack_engine::request::{ReplyData, RequestAction, RequestError};
 use flashtrack_engine::units::VolumeId;
 
@@ -328,12 +328,12 @@ impl Session {
 
     /// Moves what is to be sent to the end of `out`. To be called when everything taken before was
     /// sent, so that unsent replies count against the limits.
-    pub fn take_output(&mut self, out: &mut VecDeque<Buffer>) {
+    pub fn take_output(&mut self, out: &mut VecDeque<Part>) {
         self.output.take(out);
     }
 
-    /// Gives a sent buffer back, to be used for coming headers.
-    pub fn recycle(&mut self, sent: Buffer) {
+    /// Gives what was sent back, so that its memory is used for coming headers.
+    pub fn recycle(&mut self, sent: Part) {
         self.output.recycle(sent);
     }
 

@@ -4,7 +4,8 @@
 //! - X2 The payload of a write is consumed whatever becomes of the write; a refused one is not stored.
 //! - X3 A read's data goes out behind its own header, under its own cookie.
 
-use flashtrack_engine::io::Buffer;
+use flashtrack_engine::io::{Buffer, Stretch};
+use flashtrack_engine::limits;
 use flashtrack_engine::request::{
     Durability, ReplyData, RequestAction, RequestError, StatusExtent,
 };
@@ -23,6 +24,9 @@ use crate::protocol::status;
 
 /// Bytes of an extent that waits for its reply.
 const STATUS_EXTENT_BYTES: usize = size_of::<StatusExtent>();
+
+// One chunk carries what is lent.
+const _: () = assert!(limits::LENT_BYTES_MAX <= PAYLOAD_BYTES_ADVERTISED as u64);
 
 /// The state of a connection that serves a volume.
 #[derive(Debug)]
@@ -245,6 +249,10 @@ impl Transmission {
                 assert_eq!(data.len(), bytes as usize, "data of a read of {bytes} bytes");
                 self.put_data(cookie, offset, data, output);
             }
+            (Ok(ReplyData::Lent(stretch)), Answer::Data { offset, bytes }) => {
+                assert_eq!(stretch.range.bytes(), u64::from(bytes), "lent for a read of {bytes}");
+                self.put_lent(cookie, offset, stretch, output);
+            }
             (Ok(ReplyData::Status(told)), Answer::Status { bytes, extents }) => {
                 status::put_status(output.small(), cookie, bytes, &told, extents);
             }
@@ -277,6 +285,19 @@ impl Transmission {
         }
         reply::put_data_header(output.small(), ChunkPlace::Last, cookie, offset, rest.len());
         output.data(rest);
+    }
+
+    /// What is lent is shorter than a chunk may be.
+    fn put_lent(&self, cookie: u64, offset: u64, stretch: Stretch, output: &mut Output) {
+        match self.agreed.replies {
+            ReplyStyle::Simple => reply::put_simple(output.small(), cookie, None),
+            ReplyStyle::Structured => {
+                let bytes =
+                    usize::try_from(stretch.range.bytes()).expect("what is lent is bounded");
+                reply::put_data_header(output.small(), ChunkPlace::Last, cookie, offset, bytes);
+            }
+        }
+        output.lent(stretch);
     }
 
     fn refuse(&self, cookie: u64, refusal: Refusal, output: &mut Output) {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use flashtrack_engine::io::Buffer;
+use flashtrack_engine::io::{Buffer, Part};
 
 use crate::session::{Phase, Session};
 
@@ -54,7 +54,7 @@ pub(super) struct Connection {
     pub(super) buffer: Option<Buffer>,
     pub(super) is_sending: bool,
     /// What is sent next; kept for its memory.
-    pub(super) outgoing: VecDeque<Buffer>,
+    pub(super) outgoing: VecDeque<Part>,
     /// Requests in the engine.
     pub(super) in_flight: u32,
     /// Place of its volume in the statistics, once it was chosen.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use flashtrack_engine::io::Buffer;
+use flashtrack_engine::io::{Buffer, Part};
 use flashtrack_engine::request::{ReplyData, RequestError};
 use flashtrack_engine::units::VolumeId;
 
@@ -125,7 +125,7 @@ impl<M: Machine> Worker<M> {
     pub(super) fn sent(
         &mut self,
         token: u64,
-        mut parts: VecDeque<Buffer>,
+        mut parts: VecDeque<Part>,
         result: io::Result<usize>,
     ) {
         let place = place(token);

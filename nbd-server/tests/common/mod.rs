@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write;
 
-use flashtrack_engine::io::Buffer;
+use flashtrack_engine::io::{Buffer, Part};
 use flashtrack_engine::request::{
     Allocation, ReplyData, RequestAction, RequestError, StatusExtent,
 };
@@ -131,7 +131,15 @@ fn describe_action(action: &RequestAction) -> String {
 pub(crate) fn sent(session: &mut Session) -> Vec<u8> {
     let mut pieces = VecDeque::new();
     session.take_output(&mut pieces);
-    pieces.iter().flat_map(|piece| piece.iter().copied()).collect()
+    pieces.into_iter().flat_map(|piece| in_memory(piece).into_vec()).collect()
+}
+
+/// The bytes of a part that carries them.
+pub(crate) fn in_memory(part: Part) -> Buffer {
+    match part {
+        Part::Bytes(buffer) => buffer,
+        Part::Lent(stretch) => panic!("{stretch:?} is in no memory"),
+    }
 }
 
 /// Holds a conversation and compares each line; nothing may be left over before the client speaks

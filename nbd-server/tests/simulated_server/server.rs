@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use flashtrack_engine::admin::Answer;
-use flashtrack_engine::io::{Buffer, Op};
+use flashtrack_engine::io::{Buffer, Op, Part, Stretch};
 use flashtrack_engine::request::{
     Reply, ReplyData, Request, RequestAction, RequestError, RequestId,
 };
@@ -334,14 +334,23 @@ impl Server {
                     let mut parts = VecDeque::new();
                     session.take_output(&mut parts);
                     if self.breakage == Some(Breakage::WrongCookie)
-                        && is_reply(&parts[0])
+                        && let Some(Part::Bytes(first)) = parts.front_mut()
+                        && is_reply(first)
                         && self.prng.once_in(16)
-                        && let Some(cookie) = parts[0].get_mut(8..16)
+                        && let Some(cookie) = first.get_mut(8..16)
                     {
                         cookie[0] ^= 1;
                     }
                     for part in parts {
-                        connection.output.put(&part);
+                        match &part {
+                            Part::Bytes(buffer) => {
+                                connection.output.put(buffer);
+                            }
+                            Part::Lent(Stretch { object, range }) => {
+                                let bytes = self.disk.content(*object, range.start, range.bytes());
+                                connection.output.put(&bytes);
+                            }
+                        }
                         session.recycle(part);
                     }
                 } else if session.is_finished() {

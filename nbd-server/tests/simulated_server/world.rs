@@ -165,7 +165,10 @@ impl World {
             entropy: [7; 32],
             mutation: config.mutation,
         };
-        let disk = SimDisk::new(prng.actor("disk"), Pace::Shuffled);
+        let mut disk = SimDisk::new(prng.actor("disk"), Pace::Shuffled);
+        if prng.actor("lending").once_in(2) {
+            disk.lend();
+        }
         let server = Server::open(disk, &options, prng.actor("server"), config.breakage);
         Ok(Self {
             plan,

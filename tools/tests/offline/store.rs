@@ -61,6 +61,11 @@ impl Running {
                 self.storage.read(object, offset, &mut bytes)?;
                 return Ok(Outcome::Buffer(Buffer::from_vec(bytes)));
             }
+            Action::Lend { offset, bytes } => {
+                let mut buffer = Buffer::zeroed(bytes);
+                self.storage.read(object, offset, &mut buffer)?;
+                return Ok(Outcome::Buffer(buffer));
+            }
             Action::Write { offset, data } => {
                 self.storage.write(object, offset, &data)?;
                 return Ok(Outcome::Buffer(data));

@@ -5,7 +5,6 @@
 //!   not change until the result was taken.
 //! - F2 A short result is continued, an interrupted one repeated: only whole work is reported.
 
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -16,12 +15,9 @@ use io_uring::{opcode, squeue};
 
 use super::file_work::FileWork;
 use super::helper::Task;
-use super::in_place;
 use super::ring::Event;
+use super::sending::Sending;
 use crate::io::{Buffer, Completion, IoFailure, Object, OpId, Outcome};
-
-/// Parts that one `sendmsg` may carry (the system's `IOV_MAX`).
-const PARTS_MAX: usize = 1024;
 
 /// One submission and its memory.
 pub(super) enum InFlight {
@@ -50,20 +46,6 @@ pub(super) enum Enough {
     Some,
     /// All there is space for.
     All,
-}
-
-/// A send of all parts, one after the other.
-pub(super) struct Sending {
-    token: u64,
-    socket: Option<Rc<OwnedFd>>,
-    parts: VecDeque<Buffer>,
-    /// First part that is not sent, and how much of it is.
-    next_part: usize,
-    next_byte: usize,
-    bytes: usize,
-    /// The kernel may look at this and `header` until the send has ended.
-    vectors: Vec<libc::iovec>,
-    header: libc::msghdr,
 }
 
 /// What follows from a result.
@@ -142,104 +124,7 @@ impl InFlight {
     }
 }
 
-fn bytes_or_error(result: i32) -> io::Result<usize> {
+/// A result as a number of bytes.
+pub(super) fn bytes_or_error(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
-}
-
-impl Sending {
-    /// An empty one, to be used for any number of sends.
-    pub(super) fn new() -> Box<Self> {
-        Box::new(Self {
-            token: 0,
-            socket: None,
-            parts: VecDeque::new(),
-            next_part: 0,
-            next_byte: 0,
-            bytes: 0,
-            vectors: Vec::new(),
-            header: libc::msghdr {
-                msg_name: std::ptr::null_mut(),
-                msg_namelen: 0,
-                msg_iov: std::ptr::null_mut(),
-                msg_iovlen: 0,
-                msg_control: std::ptr::null_mut(),
-                msg_controllen: 0,
-                msg_flags: 0,
-            },
-        })
-    }
-
-    /// Sets what is sent.
-    pub(super) fn begin(&mut self, token: u64, socket: Rc<OwnedFd>, parts: VecDeque<Buffer>) {
-        self.token = token;
-        self.socket = Some(socket);
-        self.parts = parts;
-        self.next_part = 0;
-        self.next_byte = 0;
-        self.bytes = 0;
-    }
-
-    /// Sends what the socket takes at once; gives the event if that was all.
-    pub(super) fn send_in_place(&mut self) -> Option<Event> {
-        let bytes = in_place::send(self.socket.as_ref()?, &self.parts);
-        self.bytes += bytes;
-        self.skip(bytes);
-        (bytes > 0 && self.next_part == self.parts.len()).then(|| self.ended(Ok(())))
-    }
-
-    /// The event of its end.
-    fn ended(&mut self, outcome: io::Result<()>) -> Event {
-        self.socket = None;
-        Event::Sent {
-            token: self.token,
-            parts: std::mem::take(&mut self.parts),
-            result: outcome.map(|()| self.bytes),
-        }
-    }
-
-    fn submission(&mut self) -> squeue::Entry {
-        let mut skip = self.next_byte;
-        self.vectors.clear();
-        for part in self.parts.range(self.next_part..).take(PARTS_MAX) {
-            let rest = &part[skip..];
-            skip = 0;
-            let iov_base = rest.as_ptr().cast_mut().cast();
-            self.vectors.push(libc::iovec { iov_base, iov_len: rest.len() });
-        }
-        self.header.msg_iov = self.vectors.as_mut_ptr();
-        self.header.msg_iovlen = self.vectors.len();
-        let socket = self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        // With MSG_WAITALL the kernel continues most short sends by itself.
-        opcode::SendMsg::new(Fd(socket), &raw const self.header)
-            .flags((libc::MSG_NOSIGNAL | libc::MSG_WAITALL).cast_unsigned())
-            .build()
-    }
-
-    fn advance(mut self: Box<Self>, result: i32) -> Next {
-        if is_transient(result) {
-            return Next::Again(InFlight::Send(self));
-        }
-        let outcome = bytes_or_error(result).map(|bytes| {
-            self.bytes += bytes;
-            self.skip(bytes);
-        });
-        if outcome.is_ok() && self.next_part < self.parts.len() {
-            return Next::Again(InFlight::Send(self));
-        }
-        Next::Sent(self.ended(outcome), self)
-    }
-
-    /// Moves on past `bytes` more bytes, and past empty parts.
-    fn skip(&mut self, mut bytes: usize) {
-        while let Some(part) = self.parts.get(self.next_part) {
-            let rest = part.len() - self.next_byte;
-            if bytes < rest {
-                self.next_byte += bytes;
-                return;
-            }
-            bytes -= rest;
-            self.next_part += 1;
-            self.next_byte = 0;
-        }
-    }
 }

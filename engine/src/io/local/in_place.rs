@@ -14,7 +14,6 @@
 //! them was slow; then all go to the ring for a while. In direct mode a plain call would wait for the
 //! device: there the ring takes all reads and writes.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
@@ -23,8 +22,6 @@ use std::time::{Duration, Instant};
 
 use rustix::io::{ReadWriteFlags, preadv2};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-
-use crate::io::Buffer;
 
 /// Longest read made in place: copying it takes tens of microseconds.
 const READ_BYTES_MAX: usize = 256 << 10;
@@ -110,18 +107,26 @@ pub(super) fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Option<usize> {
     Some(bytes)
 }
 
-/// Sends as much of `parts` as the socket takes now; tells how many bytes those are.
-pub(super) fn send(socket: &OwnedFd, parts: &VecDeque<Buffer>) -> usize {
-    if parts.len() > PARTS_MAX {
-        return 0;
-    }
+/// Sends as much of `parts` as the socket takes now; tells how many bytes those are. `more` says that there will be a
+/// further send in the same turn.
+pub(super) fn send<'a>(
+    socket: &OwnedFd,
+    parts: impl Iterator<Item = &'a [u8]>,
+    more: bool,
+) -> usize {
     let mut slices = [IoSlice::new(&[]); PARTS_MAX];
-    for (slice, part) in slices.iter_mut().zip(parts) {
+    let mut count = 0;
+    for part in parts {
+        let Some(slice) = slices.get_mut(count) else {
+            return 0;
+        };
         *slice = IoSlice::new(part);
+        count += 1;
     }
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let mut flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    flags.set(SendFlags::MORE, more);
     let mut nothing_else = SendAncillaryBuffer::default();
-    rustix::net::sendmsg(socket, &slices[..parts.len()], &mut nothing_else, flags).unwrap_or(0)
+    rustix::net::sendmsg(socket, &slices[..count], &mut nothing_else, flags).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -162,11 +167,11 @@ mod tests {
     #[test]
     fn a_send_of_many_parts_is_the_rings() {
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
-        let parts = |count| (0..count).map(|_| Buffer::zeroed(1)).collect();
+        let ours = ours.into();
+        let parts = |count| std::iter::repeat_n(&[1][..], count);
 
-        assert_eq!(send(&ours.into(), &parts(PARTS_MAX)), PARTS_MAX);
-        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
-        assert_eq!(send(&ours.into(), &parts(PARTS_MAX + 1)), 0);
+        assert_eq!(send(&ours, parts(PARTS_MAX), false), PARTS_MAX);
+        assert_eq!(send(&ours, parts(PARTS_MAX + 1), false), 0);
     }
 
     #[test]

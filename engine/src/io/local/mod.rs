@@ -10,9 +10,11 @@ mod helper;
 mod holes;
 mod in_flight;
 mod in_place;
+mod lending;
 mod open_files;
 mod read_ahead;
 mod ring;
+mod sending;
 mod set_up;
 mod storage;
 #[cfg(test)]

@@ -24,13 +24,15 @@ use super::clone::Reflink;
 use super::file_work::{Blocks, Copying, FileStep, FileWork};
 use super::helper::{Done, Finished, Helper, Task};
 use super::holes::data_ranges;
-use super::in_flight::{Enough, InFlight, Next, Receive, Sending};
+use super::in_flight::{Enough, InFlight, Next, Receive};
 use super::in_place::{self, InPlace};
+use super::sending::Sending;
 use super::set_up::{RingError, set_up};
 use super::storage::LocalStorage;
 use super::write_gates::WriteGates;
-use super::{clone, failure};
-use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome};
+use super::{clone, failure, lending};
+use crate::io::{Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome, Part};
+use crate::units::ByteRange;
 
 /// `IORING_ENTER_GETEVENTS`: have the kernel post completions without waiting for one.
 const ENTER_GETEVENTS: u32 = 1;
@@ -54,7 +56,7 @@ pub enum Event {
         /// As given to `send`.
         token: u64,
         /// As given to `send`.
-        parts: VecDeque<Buffer>,
+        parts: VecDeque<Part>,
         /// Bytes sent: all of them, or else an error.
         result: io::Result<usize>,
     },
@@ -163,6 +165,13 @@ impl LocalRing {
         };
         let step = match action {
             Action::Read { offset, buffer } => FileStep::read(&files, offset, buffer),
+            Action::Lend { offset, bytes } => {
+                let range = ByteRange { start: offset, end: offset + bytes as u64 };
+                if lending::may_lend(&files, range) {
+                    return self.complete(id, Ok(Outcome::Lent));
+                }
+                FileStep::read(&files, offset, Buffer::scratch(bytes))
+            }
             Action::Write { offset, data } => FileStep::write(&files, offset, data),
             Action::Sync => FileStep::Sync,
             Action::Zero { offset, bytes, space } => FileStep::Zero { offset, bytes, space },
@@ -299,18 +308,23 @@ impl LocalRing {
         self.storage.directory.allocated_bytes(object)
     }
 
-    /// Sends all bytes of all `parts` in their order. When the socket takes them at once, the event is returned, and
+    /// Sends all bytes of all `parts` in their order. When the socket takes them at once, or cannot, the event is returned, and
     /// none follows.
     #[must_use = "a send that has ended is told nowhere else"]
     pub fn send(
         &mut self,
         token: u64,
         socket: &Rc<OwnedFd>,
-        parts: VecDeque<Buffer>,
+        parts: VecDeque<Part>,
     ) -> Option<Event> {
         let mut send = self.spare_sends.pop().unwrap_or_else(Sending::new);
         send.begin(token, Rc::clone(socket), parts);
-        let ended = send.send_in_place();
+        self.go_on(send)
+    }
+
+    /// Goes on with a send, in place as far as that goes.
+    fn go_on(&mut self, mut send: Box<Sending>) -> Option<Event> {
+        let ended = send.go_on(&self.storage);
         if ended.is_some() {
             self.spare_sends.push(send);
         } else {
@@ -433,6 +447,10 @@ impl LocalRing {
                 self.spare_sends.push(send);
             }
             Next::Again(InFlight::File(work)) => self.begin(work),
+            Next::Again(InFlight::Send(send)) => {
+                let ended = self.go_on(send);
+                self.ready.extend(ended);
+            }
             Next::Again(work) => self.push(work),
             Next::Help(id, task) => self.helper.run(id, task),
             Next::Woken => {

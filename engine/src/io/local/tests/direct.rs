@@ -3,7 +3,7 @@
 use super::*;
 
 /// A ring in direct mode on a store with one volume of 4 MiB; none where the file system does not have it.
-fn direct_ring(dir: &TempDir) -> Option<LocalRing> {
+pub(super) fn direct_ring(dir: &TempDir) -> Option<LocalRing> {
     let mut storage = storage(dir);
     storage.create(HOME, 4 * MIB as u64, CreateSpace::Sparse).unwrap();
     if let Err(refused) = storage.set_mode(IoMode::Direct) {

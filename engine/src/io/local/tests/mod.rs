@@ -3,6 +3,7 @@
 mod copies;
 mod direct;
 mod files;
+mod lending;
 mod read_ahead;
 mod ring;
 mod store;
@@ -18,8 +19,8 @@ use tempfile::TempDir;
 use super::directory::file_name;
 use super::*;
 use crate::io::{
-    Action, Buffer, Completion, CreateSpace, IoFailure, Object, Op, OpId, Outcome, Storage,
-    ZeroSpace,
+    Action, Buffer, Completion, CreateSpace, IoFailure, Object, Op, OpId, Outcome, Part, Storage,
+    Stretch, ZeroSpace,
 };
 use crate::units::{ByteRange, PoolId, VolumeId};
 

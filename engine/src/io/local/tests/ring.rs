@@ -39,10 +39,11 @@ fn a_long_send_arrives_whole_and_in_order_through_a_short_pipe() {
     let mut ring = ring(&dir);
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     let socket = Rc::new(OwnedFd::from(ours));
-    let parts: VecDeque<Buffer> = (0..3000_u32)
+    let parts: Vec<Buffer> = (0..3000_u32)
         .map(|part| Buffer::from_vec(vec![part.to_le_bytes()[0]; (part as usize * 7) % 5000]))
         .collect();
     let expected: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
+    let parts = parts.into_iter().map(Part::Bytes).collect();
     let reader = std::thread::spawn(move || {
         let mut received = Vec::new();
         theirs.read_to_end(&mut received).unwrap();
@@ -68,7 +69,7 @@ fn a_short_send_ends_at_once_and_a_receive_of_what_has_arrived_needs_no_kernel()
     let mut ring = ring(&dir);
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (ours, theirs) = (Rc::new(OwnedFd::from(ours)), Rc::new(OwnedFd::from(theirs)));
-    let parts = ["ab", "", "c"].map(|part| Buffer::from(part.as_bytes()));
+    let parts = ["ab", "", "c"].map(|part| Part::Bytes(Buffer::from(part.as_bytes())));
 
     let sent = ring.send(5, &ours, VecDeque::from(parts));
 
