@@ -88,7 +88,8 @@ pub enum ReplyData {
     Done,
     /// The bytes of a read, exactly as many as were asked for.
     Data(Buffer),
-    /// The bytes of a read are where this says, and are to be sent from there (`io::Part::Lent`).
+    /// The bytes of a read are where this says, and are to be sent from there (`io::Part::Lent`). They stay there as long as
+    /// a connection serves the volume.
     Lent(Stretch),
     /// Of `BlockStatus`: from the range's first byte on, neighbours differ, sums to the range.
     Status(Vec<StatusExtent>),

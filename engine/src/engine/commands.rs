@@ -401,21 +401,29 @@ impl Engine {
             let help = "withdraw its relationships first: `flashtrack copy list --volume NAME`";
             return Err(refuse_with_help(RefusalKind::Busy, message, help));
         }
-        let runtime = self.runtimes.get(&volume);
-        let connections = runtime.map_or(0, |runtime| runtime.connections);
-        if connections > 0 || runtime.is_some_and(|runtime| runtime.in_flight > 0) {
-            let message = format!("volume `{name}` is in use by {connections} connections");
-            return Err(refuse_with_help(
-                RefusalKind::Busy,
-                message,
-                "disconnect its clients first",
-            ));
-        }
+        self.check_unused(volume)?;
         self.active = Some(Active { id, work: Work::Deleting(volume) });
         Ok(())
     }
 
+    /// A volume that clients use is not deleted, also when they came while the command waited: what they were told to find
+    /// in its home (`ReplyData::Lent`) has to be there.
+    fn check_unused(&self, volume: VolumeId) -> Result<(), Refusal> {
+        let runtime = self.runtimes.get(&volume);
+        let connections = runtime.map_or(0, |runtime| runtime.connections);
+        if connections == 0 && runtime.is_none_or(|runtime| runtime.in_flight == 0) {
+            return Ok(());
+        }
+        let name = self.state.volumes.get(&volume).map_or("", |known| known.name.as_str());
+        let message = format!("volume `{name}` is in use by {connections} connections");
+        Err(refuse_with_help(RefusalKind::Busy, message, "disconnect its clients first"))
+    }
+
     fn try_delete(&mut self, id: CommandId, volume: VolumeId) {
+        if let Err(refusal) = self.check_unused(volume) {
+            self.destager.hold = false;
+            return self.answer(id, Err(refusal));
+        }
         if self.destager.concerns(volume) {
             self.destager.hold = true;
             self.active = Some(Active { id, work: Work::Deleting(volume) });

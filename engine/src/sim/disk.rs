@@ -47,7 +47,8 @@ pub struct SimDisk {
     trace: u64,
     violations: Vec<String>,
     pub(super) power: Power,
-    lends: bool,
+    /// Decides whether what may be lent is; nothing is lent without.
+    lending: Option<Prng>,
 }
 
 /// Whether blocking calls still work.
@@ -127,7 +128,7 @@ impl SimDisk {
             trace: 0,
             violations: Vec::new(),
             power: Power::On,
-            lends: false,
+            lending: None,
         }
     }
 
@@ -198,7 +199,7 @@ impl SimDisk {
 
     /// From now on most reads that may be are lent, instead of none.
     pub fn lend(&mut self) {
-        self.lends = true;
+        self.lending = Some(self.prng.actor("lending"));
     }
 
     /// True when there is such an object.
@@ -398,9 +399,8 @@ impl SimDisk {
             return self.create(op.object, bytes).map(|()| Outcome::Done);
         }
         let delivery = self.deliveries + 1;
-        // As good as any chance, and it leaves the stream of choices alone.
-        let lends =
-            self.lends && matches!(op.work, Work::Lend { .. }) && !mix(op.id.0).is_multiple_of(4);
+        let lends = matches!(op.work, Work::Lend { .. })
+            && self.lending.as_mut().is_some_and(|prng| !prng.once_in(4));
         let stored = self.objects.get_mut(&op.object).ok_or(ENOENT)?;
         match (&op.work, op.phase) {
             (Work::Read { offset, bytes } | Work::Lend { offset, bytes }, _) if !lends => {

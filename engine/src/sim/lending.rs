@@ -5,17 +5,19 @@
 
 use super::replies::Asked;
 use super::world::World;
-use crate::io::Stretch;
+use crate::io::{Buffer, Stretch};
 use crate::request::{ReplyData, RequestId};
 
 /// Turns that the longest way to a client takes.
 const TURNS_MAX: u64 = 64;
 
 /// Bytes on their way to a client.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Lent {
     stretch: Stretch,
-    /// Turns until the client has them.
+    /// What the client has of them.
+    received: Vec<u8>,
+    /// Turns until it gets more of them.
     turns_left: u64,
 }
 
@@ -27,27 +29,31 @@ impl World {
         asked: Asked,
         stretch: Stretch,
     ) -> Result<(), String> {
-        // What is settled must not meet anything, so it is had at once.
-        if matches!(asked, Asked::Settle { .. }) {
-            return self.receive_lent(asked, stretch);
-        }
         let turns_left = self.lending.below(TURNS_MAX);
-        self.lent.insert(id, Lent { stretch, turns_left });
+        self.lent.insert(id, Lent { stretch, received: Vec::new(), turns_left });
+        // What is settled must not meet anything, so it is had at once.
+        let at_once = matches!(asked, Asked::Settle { .. });
         self.asked.insert(id, asked);
-        Ok(())
+        if at_once { self.receive_rest(id) } else { Ok(()) }
     }
 
-    /// A turn passes; some clients have their bytes now.
+    /// A turn passes; some clients get their bytes, or half of them.
     pub(super) fn advance_lent(&mut self) -> Result<(), String> {
-        let mut received = Vec::new();
+        let mut due = Vec::new();
         for (id, lent) in &mut self.lent {
             match lent.turns_left.checked_sub(1) {
                 Some(left) => lent.turns_left = left,
-                None => received.push(*id),
+                None => due.push(*id),
             }
         }
-        for id in received {
-            self.receive(id)?;
+        for id in due {
+            let Some(lent) = self.lent.get_mut(&id).filter(|lent| lent.received.is_empty()) else {
+                self.receive_rest(id)?;
+                continue;
+            };
+            let Stretch { object, range } = lent.stretch;
+            lent.received = self.disk.content(object, range.start, range.bytes() / 2);
+            lent.turns_left = self.lending.below(TURNS_MAX);
         }
         Ok(())
     }
@@ -55,26 +61,24 @@ impl World {
     /// All clients get their bytes now.
     pub(super) fn receive_all_lent(&mut self) -> Result<(), String> {
         while let Some((&id, _)) = self.lent.first_key_value() {
-            self.receive(id)?;
+            self.receive_rest(id)?;
         }
         Ok(())
     }
 
-    fn receive(&mut self, id: RequestId) -> Result<(), String> {
-        let lent = self.lent.remove(&id);
-        let (Some(lent), Some(asked)) = (lent, self.asked.remove(&id)) else {
+    fn receive_rest(&mut self, id: RequestId) -> Result<(), String> {
+        let (Some(lent), Some(asked)) = (self.lent.remove(&id), self.asked.remove(&id)) else {
             return Err(format!("{id:?} is on its way to nobody"));
         };
-        self.receive_lent(asked, lent.stretch)
-    }
-
-    fn receive_lent(&mut self, asked: Asked, stretch: Stretch) -> Result<(), String> {
-        if !self.disk.has(stretch.object) {
+        let Lent { stretch, mut received, .. } = lent;
+        let Stretch { object, range } = stretch;
+        if !self.disk.has(object) {
             return Err(format!("{asked:?} was given {stretch:?}, which is gone"));
         }
-        let bytes = self.disk.content(stretch.object, stretch.range.start, stretch.range.bytes());
+        let had = received.len() as u64;
+        received.extend(self.disk.content(object, range.start + had, range.bytes() - had));
         let what = format!("{asked:?}, lent as {stretch:?}");
-        let data = ReplyData::Data(crate::io::Buffer::from_vec(bytes));
+        let data = ReplyData::Data(Buffer::from_vec(received));
         self.judge_success(asked, data).map_err(|error| format!("{what}: {error}"))
     }
 }

@@ -51,7 +51,9 @@ impl Engine {
         for &(volume, block, newest) in blocks {
             for id in self.owed_block(volume, block, newest) {
                 let Some((track, at)) = self.within_extent(id, block) else { continue };
-                let record = if batch.copied.contains_key(&id) { 0 } else { Journal::cost(0) };
+                let recorded = batch.copied.get(&id).map_or(0, Vec::len);
+                let begins = recorded.is_multiple_of(RECORD_BLOCKS);
+                let record = if begins { Journal::cost(0) } else { 0 };
                 let bytes = record + RECORD_BYTES_PER_BLOCK;
                 let image = self.block_moves(id, block).filter(|_| !whole.contains(&(id, track)));
                 let alone = image.is_some()

@@ -5,11 +5,13 @@
 //! send: 128 KiB 1.4 to 1.7 times at depth 1 and 1.0 to 1.3 times at depth 16, where the client has no time left; 32 KiB 1.2
 //! to 1.4 and 0.95 to 1.0 times. Several shorter replies in one send are cheaper than a call for each.
 //!
-//! - G1 Nothing here waits for the device: what is not in the cache, and readable there, is not lent, and is looked for
-//!   again after each wait for the client.
-//! - G2 Nor for the client: the socket takes what it has room for.
+//! - G1 What is not in the cache, and readable there without waiting, is neither lent nor sent from there: that is looked at just
+//!   before each call, so that the call does not wait for the device, or for who has locked the file. Only what happens
+//!   between the two it may meet.
+//! - G2 It does not wait for the client: the socket takes what it has room for.
 //!
-//! In direct mode nothing is lent. The system call that tells what is cached came with Linux 6.5; before, nothing is lent either.
+//! In direct mode nothing is lent. The system call that tells what is cached came with Linux 6.5; before, or where it is
+//! forbidden, nothing is lent either.
 
 #![expect(unsafe_code, reason = "no library has the system call")]
 
@@ -27,6 +29,9 @@ use crate::units::ByteRange;
 const CACHESTAT: libc::c_long = 451;
 /// Of the page size: as small as it gets.
 const PAGE_BYTES: u64 = 4096;
+
+/// Distance of the bytes that are looked at: as much as the kernel reads ahead at once, unless it is told otherwise.
+const PROBE_BYTES: usize = 128 << 10;
 
 /// Argument of `cachestat`.
 #[repr(C)]
@@ -46,21 +51,20 @@ struct CachedPages {
     evicted_recently: u64,
 }
 
-/// True when these bytes of an object may be sent from the page cache.
+/// True when the page cache has all these bytes of an object for who sends them from there.
 pub(super) fn may_lend(files: &OpenFiles, range: ByteRange) -> bool {
-    is_still_cached(files, range) && !is_being_read(&files.cached, range)
-}
-
-/// True when the page cache holds all these bytes of an object.
-pub(super) fn is_still_cached(files: &OpenFiles, range: ByteRange) -> bool {
     let pages = range.end.div_ceil(PAGE_BYTES) - range.start / PAGE_BYTES;
-    files.direct.is_none() && !range.is_empty() && cached_pages(&files.cached, range) == Some(pages)
+    files.direct.is_none()
+        && !range.is_empty()
+        && cached_pages(&files.cached, range) == Some(pages)
+        && is_readable(&files.cached, range)
 }
 
-/// True when pages of these bytes are in the cache, and what belongs there is still on its way from the device. Those of
-/// one stretch are read together, so its ends tell.
-fn is_being_read(file: &File, range: ByteRange) -> bool {
-    ![range.start, range.end - 1].into_iter().all(|at| {
+/// False when pages of these bytes are in the cache, but what belongs there is still on its way from the device. Those that
+/// lie together are read together, so some of them tell.
+fn is_readable(file: &File, range: ByteRange) -> bool {
+    let probes = (range.start..range.end).step_by(PROBE_BYTES).chain([range.end - 1]);
+    probes.into_iter().all(|at| {
         let mut byte = [0];
         let read = preadv2(file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT);
         read == Ok(1)
@@ -77,11 +81,12 @@ fn cached_pages(file: &File, range: ByteRange) -> Option<u64> {
     (result == 0).then_some(pages.cached)
 }
 
-/// Sends what the socket takes now of these bytes of the file; tells how many those are, 0 when it takes none.
+/// Sends what the socket takes now of these bytes of the file; tells how many those are, 0 when it takes none. `None` when
+/// they cannot be sent in this way: another will tell why, if that is not only this one's.
 ///
 /// # Errors
-/// The client has gone, or the bytes cannot be read.
-pub(super) fn send(socket: &OwnedFd, file: &File, range: ByteRange) -> io::Result<usize> {
+/// Whether the socket waits cannot be set: it is of no use any more.
+pub(super) fn send(socket: &OwnedFd, file: &File, range: ByteRange) -> io::Result<Option<usize>> {
     let bytes = usize::try_from(range.bytes()).unwrap_or(usize::MAX);
     let mut offset = range.start;
     // The call has no flag for it; and a socket that never waits is no use to the ring, which then does not either.
@@ -89,11 +94,11 @@ pub(super) fn send(socket: &OwnedFd, file: &File, range: ByteRange) -> io::Resul
     // A client that has gone gives an error: the programs of this project ignore the signal for it, as Rust's do by default.
     let sent = sendfile(socket, file, Some(&mut offset), bytes);
     ioctl_fionbio(socket, false)?;
-    match sent {
+    Ok(match sent {
         // The file is shorter than it was.
-        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(sent) => Ok(sent),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-        Err(error) => Err(error.into()),
-    }
+        Ok(0) => None,
+        Ok(sent) => Some(sent),
+        Err(Errno::AGAIN | Errno::INTR) => Some(0),
+        Err(_) => None,
+    })
 }

@@ -162,12 +162,16 @@ impl Sending {
         };
         let files = storage.files(object)?;
         let wanted = usize::try_from(range.bytes()).expect("what is lent is bounded");
-        if !lending::is_still_cached(&files, range) {
+        let sent = if lending::may_lend(&files, range) {
+            lending::send(socket, &files.cached, range)?
+        } else {
+            None
+        };
+        let Some(sent) = sent else {
             let buffer = Buffer::scratch(wanted);
             let reading = Reading { files, offset: range.start, buffer };
             return Ok(Some(Wants::Read(reading)));
-        }
-        let sent = lending::send(socket, &files.cached, range)?;
+        };
         self.bytes += sent;
         self.skip(sent);
         Ok((sent < wanted).then_some(Wants::Room))

@@ -170,6 +170,31 @@ fn a_client_that_has_gone_and_a_home_that_has_gone_end_the_send() {
 }
 
 #[test]
+fn a_client_that_leaves_while_it_is_waited_for_ends_the_send_and_the_socket_waits_again() {
+    let dir = temporary();
+    let mut ring = ring(&dir);
+    write(&mut ring, 0, &content());
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let socket = Rc::new(OwnedFd::from(ours));
+    let parts = (0..3).map(|number| lent(number * MIB, MIB)).collect();
+
+    assert!(ring.send(5, &socket, parts).is_none(), "it is longer than the pipe");
+
+    let flags = rustix::fs::fcntl_getfl(&socket).unwrap();
+    assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
+    ring.enter(Wait::No).unwrap();
+    assert!(!ring.has_events());
+    drop(theirs);
+    match events(&mut ring, 1).pop() {
+        Some(Event::Sent { token: 5, result: Err(error), .. }) => {
+            let known = [libc::EPIPE, libc::ECONNRESET];
+            assert!(error.raw_os_error().is_some_and(|errno| known.contains(&errno)), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn nothing_is_lent_in_direct_mode() {
     let dir = temporary();
     let Some(mut ring) = direct::direct_ring(&dir) else {
