@@ -47,7 +47,7 @@ pub const UNSYNCED_AGE_MAX_US: u64 = 10_000;
 pub const CHECKPOINT_PIECE_BYTES: usize = if cfg!(feature = "sim") { 256 } else { 128 << 10 };
 /// Blocks with staged writes that are looked at for one part of such a piece.
 pub const CHECKPOINT_PIECE_BLOCKS: usize = if cfg!(feature = "sim") { 4 } else { 2048 };
-/// Blocks staged at most (rule O12). Each takes some 100 bytes of memory, though a frame of zeroes may stage a thousand.
+/// Blocks staged at most (rule O12). Each takes 111 bytes of memory with a frame of its own, 70 where a frame of zeroes stages a thousand.
 pub const STAGED_BLOCKS_MAX: u64 = 512 << 10;
 /// Longest name of a volume or pool, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;

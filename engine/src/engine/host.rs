@@ -5,7 +5,8 @@
 //! - H2 While a volume's gate is shut, its requests wait there in order; those in flight go on.
 //! - H3 A reply names bytes instead of carrying them only when all of them are their own home: the same bytes of the same
 //!   volume. What becomes of those until the client has them are writes, and moments, of these very bytes, which a read may
-//!   meet on its way; or, where a copy onto them fails, what it leaves of them. The home of others would show a target what its source was given after the moment.
+//!   meet on its way; or, where a copy onto them fails, what it leaves of them. The home of others would show a target what
+//!   its source was given after the moment.
 
 use super::Engine;
 use super::barrier::{BarrierId, Finish, Host, Then};

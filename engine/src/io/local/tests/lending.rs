@@ -1,7 +1,7 @@
 //! Reads that are sent from the page cache.
 
 use std::collections::VecDeque;
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -34,9 +34,30 @@ fn evict(dir: &TempDir) {
 fn lends(ring: &mut LocalRing) -> bool {
     let lends = matches!(lend(ring, 0, 64 << 10), Outcome::Lent);
     if !lends {
-        println!("nothing is lent here: the kernel is older than 6.5, or this is a tmpfs");
+        println!("skipped: nothing is lent here, the kernel is older than 6.5, or this is a tmpfs");
     }
     lends
+}
+
+/// How the send of these parts ends.
+fn end_of(ring: &mut LocalRing, socket: &Rc<OwnedFd>, parts: Vec<Part>) -> io::Result<usize> {
+    let ended = ring.send(5, socket, VecDeque::from(parts));
+    sent(ended.or_else(|| events(ring, 1).pop()))
+}
+
+fn sent(event: Option<Event>) -> io::Result<usize> {
+    match event {
+        Some(Event::Sent { token: 5, result, .. }) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A ring whose home has `content`, and a socket with its other end.
+fn connected(dir: &TempDir) -> (LocalRing, Rc<OwnedFd>, UnixStream) {
+    let mut ring = ring(dir);
+    write(&mut ring, 0, &content());
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    (ring, Rc::new(OwnedFd::from(ours)), theirs)
 }
 
 /// What a reader gets of these parts, through `ours`.
@@ -57,11 +78,7 @@ fn send_to(
         received
     });
     let socket = Rc::new(ours);
-    let ended = ring.send(5, &socket, VecDeque::from(parts));
-    match ended.or_else(|| events(ring, 1).pop()) {
-        Some(Event::Sent { token: 5, result: Ok(bytes), .. }) => assert_eq!(bytes, total),
-        other => panic!("{other:?}"),
-    }
+    assert_eq!(end_of(ring, &socket, parts).unwrap(), total);
     drop(socket);
     reader.join().unwrap()
 }
@@ -149,33 +166,21 @@ fn a_stretch_of_which_one_page_is_missing_is_not_lent() {
 #[test]
 fn a_client_that_has_gone_and_a_home_that_has_gone_end_the_send() {
     let dir = temporary();
-    let mut ring = ring(&dir);
-    write(&mut ring, 0, &content());
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let socket = Rc::new(OwnedFd::from(ours));
-    let ended = |ring: &mut LocalRing, part: Part| {
-        let ended = ring.send(5, &socket, VecDeque::from([part]));
-        match ended.or_else(|| events(ring, 1).pop()) {
-            Some(Event::Sent { token: 5, result, .. }) => result.unwrap_err().raw_os_error(),
-            other => panic!("{other:?}"),
-        }
-    };
+    let (mut ring, socket, theirs) = connected(&dir);
+    let mut errno = |part| end_of(&mut ring, &socket, vec![part]).unwrap_err().raw_os_error();
 
     let range = ByteRange { start: 0, end: 65_536 };
     let nowhere = Part::Lent(Stretch { object: Object::Home(VolumeId(99)), range });
-    assert_eq!(ended(&mut ring, nowhere), Some(libc::ENOENT));
+    assert_eq!(errno(nowhere), Some(libc::ENOENT));
 
     drop(theirs);
-    assert_eq!(ended(&mut ring, lent(0, 65_536)), Some(libc::EPIPE));
+    assert_eq!(errno(lent(0, 65_536)), Some(libc::EPIPE));
 }
 
 #[test]
 fn a_client_that_leaves_while_it_is_waited_for_ends_the_send_and_the_socket_waits_again() {
     let dir = temporary();
-    let mut ring = ring(&dir);
-    write(&mut ring, 0, &content());
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let socket = Rc::new(OwnedFd::from(ours));
+    let (mut ring, socket, theirs) = connected(&dir);
     let parts = (0..3).map(|number| lent(number * MIB, MIB)).collect();
 
     assert!(ring.send(5, &socket, parts).is_none(), "it is longer than the pipe");
@@ -185,13 +190,9 @@ fn a_client_that_leaves_while_it_is_waited_for_ends_the_send_and_the_socket_wait
     ring.enter(Wait::No).unwrap();
     assert!(!ring.has_events());
     drop(theirs);
-    match events(&mut ring, 1).pop() {
-        Some(Event::Sent { token: 5, result: Err(error), .. }) => {
-            let known = [libc::EPIPE, libc::ECONNRESET];
-            assert!(error.raw_os_error().is_some_and(|errno| known.contains(&errno)), "{error}");
-        }
-        other => panic!("{other:?}"),
-    }
+    let error = sent(events(&mut ring, 1).pop()).unwrap_err();
+    let known = [libc::EPIPE, libc::ECONNRESET];
+    assert!(error.raw_os_error().is_some_and(|errno| known.contains(&errno)), "{error}");
 }
 
 #[test]
