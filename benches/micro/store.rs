@@ -3,7 +3,7 @@
 
 use flashtrack_engine::Engine;
 use flashtrack_engine::admin::{Answer, Command, CommandId, CopyMode};
-use flashtrack_engine::io::{Action, Completion, Op, Outcome};
+use flashtrack_engine::io::{Action, Buffer, Completion, Op, Outcome};
 use flashtrack_engine::request::{Reply, Request, RequestAction, RequestId};
 use flashtrack_engine::units::{ByteRange, Moment, VolumeId};
 
@@ -77,7 +77,8 @@ impl Store {
         for Op { id, action, .. } in ops {
             let outcome = match action {
                 Action::Read { buffer, .. } => Outcome::Buffer(buffer),
-                Action::Lend { .. } => Outcome::Lent,
+                // The simulator's engine lends short reads, too, which a server's does not (`LENT_BYTES_MIN`).
+                Action::Lend { bytes, .. } => Outcome::Buffer(Buffer::scratch(bytes)),
                 Action::Write { data, .. } => Outcome::Buffer(data),
                 Action::Map { offset, bytes } => {
                     Outcome::Data(vec![ByteRange { start: offset, end: offset + bytes }])
