@@ -112,7 +112,7 @@ fn encode_staged(staged: &[Staged]) -> Vec<u8> {
     postcard::to_allocvec(staged).expect("encoding into memory does not fail")
 }
 
-/// Reads a checkpoint's payload back; staged versions in the order of their numbers.
+/// Reads a checkpoint's payload back; staged versions in no order that means anything.
 pub(super) fn decode(bytes: &[u8]) -> Result<(State, Vec<Staged>), StateError> {
     let (state, mut rest) = State::decode(bytes)?;
     let mut all: Vec<Staged> = Vec::new();
@@ -121,7 +121,6 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(State, Vec<Staged>), StateError> {
         all.extend(staged);
         rest = after;
     }
-    all.sort_unstable_by_key(|staged| (staged.version.seq, staged.volume, staged.block));
     Ok((state, all))
 }
 

@@ -239,12 +239,9 @@ pub(super) fn replay(
     checkpoint: &[u8],
     frames: &[ScannedFrame],
 ) -> Result<(State, Stage), OpenError> {
-    let (mut state, live) = checkpointing::decode(checkpoint)?;
+    let (mut state, listed) = checkpointing::decode(checkpoint)?;
     state.rebuild_indexes()?;
-    let mut stage = Stage::default();
-    for live in live {
-        stage.restore(live.volume, live.block, live.version);
-    }
+    let mut stage = Stage::restored(listed);
     for frame in frames {
         replay_frame(frame, &mut state, &mut stage)?;
     }

@@ -216,7 +216,7 @@ fn launch<M: Machine + Send + 'static>(
     let made: Result<Vec<Launched>, StartError> = (0..options.workers.get())
         .map(|_| {
             let ending = Ending { ends: ends.clone(), result: None };
-            let served = (storage.share(), Arc::clone(&shared));
+            let served = (storage.share()?, Arc::clone(&shared));
             launch_one(served, options.clone(), clock, ending)
         })
         .collect();

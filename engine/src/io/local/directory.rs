@@ -16,10 +16,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+use rustix::fs::{FallocateFlags, fallocate};
 
 use super::open_files::Alignment;
-use crate::io::{CreateSpace, Object};
+use crate::io::{CreateSpace, IoFailure, Object};
 use crate::units::{PoolId, VolumeId};
 
 const LOCK: &str = "lock";
@@ -91,6 +91,18 @@ pub enum OpenStoreError {
     },
 }
 
+impl OpenStoreError {
+    /// What the engine learns of it.
+    pub(super) fn failure(&self) -> IoFailure {
+        match self {
+            Self::InUse { .. } => IoFailure::Io(libc::EBUSY),
+            Self::System { source, .. }
+            | Self::File { source, .. }
+            | Self::NoDirectIo { source, .. } => super::failure(source),
+        }
+    }
+}
+
 fn owner(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
@@ -137,34 +149,14 @@ impl Directory {
         Ok(Self { path: path.to_owned(), access, lock })
     }
 
-    /// Has the page cache forget every object, so that what is read from now on is what the disk has.
-    ///
-    /// Pages that a failed sync left behind are clean although they never reached the disk (rule
-    /// O9); a process that begins anew must not take them for it. Dirty pages, which a killed process
-    /// leaves, cannot be dropped, so they are brought to the disk before, but not by one who only looks.
-    pub(super) fn forget_cached(&self) -> Result<(), OpenStoreError> {
-        let path = || self.path.clone();
-        let action = "listing its files";
-        let objects = self.list();
-        let objects =
-            objects.map_err(|source| OpenStoreError::System { path: path(), action, source })?;
-        for object in objects {
-            self.forget_cached_of(object).map_err(|(action, source)| {
-                let file = file_name(object);
-                OpenStoreError::File { path: path(), file, action, source }
-            })?;
-        }
-        Ok(())
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// The same for one object; an error tells what was tried.
-    fn forget_cached_of(&self, object: Object) -> Result<(), (&'static str, io::Error)> {
-        let file = self.open_file(object).map_err(|error| ("opening", error))?;
-        if self.access == Access::ReadWrite {
-            file.sync_data().map_err(|error| ("syncing", error))?;
-        }
-        fadvise(&file, 0, None, Advice::DontNeed)
-            .map_err(|error| ("dropping the page cache of", error.into()))
+    /// What it was opened for.
+    pub(super) fn access(&self) -> Access {
+        self.access
     }
 
     /// Makes sure that every folder of data is on a file system with direct I/O: each may be one of its own.

@@ -6,6 +6,7 @@
 mod clone;
 mod directory;
 mod file_work;
+mod forgetting;
 mod helper;
 mod holes;
 mod in_flight;

@@ -1,7 +1,7 @@
 //! Reading ahead of a walk through many objects: how a journal is read when a store is opened.
 //!
-//! A thread of its own reads what was announced, in that order and past the page cache, while the walk checks what came before.
-//! So device and processor work at the same time, at the speed of the slower one.
+//! Two threads read what was announced, in that order and past the page cache, while the walk checks what came before. So device
+//! and processor work at the same time, at the speed of the slower one, and the device always has a next piece to read.
 //!
 //! Invariants
 //! - A1 What is given is what a plain read would give: nothing is changed in between (`concerns`), and the page cache holds nothing
@@ -22,6 +22,8 @@ use crate::units::ByteRange;
 
 /// Bytes that are read at once.
 const PIECE_BYTES: u64 = 1 << 20;
+/// Threads that read, one piece each at a time, in turn.
+const READERS: usize = 2;
 /// Pieces that wait to be asked for, at most.
 const PIECES_AHEAD: usize = 8;
 /// Direct reads begin and end at multiples of this; no common file system asks for more.
@@ -47,9 +49,15 @@ pub(super) struct ReadAhead {
     coming: VecDeque<Piece>,
     /// The last one that came, unless it could not be read.
     held: Option<(Piece, Buffer)>,
-    /// Taken when this is dropped, which lets the thread end.
-    pieces: Option<Receiver<Option<Buffer>>>,
-    thread: Option<JoinHandle<()>>,
+    /// Which come from whom: the next one from the first of them.
+    readers: VecDeque<Reader>,
+}
+
+/// A thread that reads every so manieth piece.
+#[derive(Debug)]
+struct Reader {
+    pieces: Receiver<Option<Buffer>>,
+    thread: JoinHandle<()>,
 }
 
 impl ReadAhead {
@@ -59,13 +67,16 @@ impl ReadAhead {
         if coming.is_empty() {
             return None;
         }
-        let (give, pieces) = sync_channel(PIECES_AHEAD);
-        let (directory, wanted) = (Arc::clone(directory), coming.clone());
-        let thread = std::thread::Builder::new()
-            .name("read-ahead".to_owned())
-            .spawn(move || read_all(&directory, &wanted, &give))
-            .ok()?;
-        Some(Self { coming, held: None, pieces: Some(pieces), thread: Some(thread) })
+        let begin = |first: usize| {
+            let (give, pieces) = sync_channel(PIECES_AHEAD / READERS);
+            let wanted: Vec<Piece> = coming.iter().skip(first).step_by(READERS).copied().collect();
+            let directory = Arc::clone(directory);
+            let thread = std::thread::Builder::new().name("read-ahead".to_owned());
+            let thread = thread.spawn(move || read_all(&directory, &wanted, &give)).ok()?;
+            Some(Reader { pieces, thread })
+        };
+        let readers = (0..READERS).map(begin).collect::<Option<_>>()?;
+        Some(Self { coming, held: None, readers })
     }
 
     /// True when something of the object is held or still to come.
@@ -98,15 +109,17 @@ impl ReadAhead {
     /// Waits for the next piece; the walk is past the one before.
     fn take_next(&mut self) {
         let piece = self.coming.pop_front();
-        let bytes = self.pieces.as_ref().and_then(|pieces| pieces.recv().ok().flatten());
+        let bytes = self.readers.front().and_then(|reader| reader.pieces.recv().ok().flatten());
+        self.readers.rotate_left(1);
         self.held = piece.zip(bytes);
     }
 }
 
 impl Drop for ReadAhead {
     fn drop(&mut self) {
-        self.pieces = None;
-        if let Some(thread) = self.thread.take() {
+        for Reader { pieces, thread } in self.readers.drain(..) {
+            // Nobody takes what it gives: it ends.
+            drop(pieces);
             // It only reads: there is nothing to be told of it.
             let _ = thread.join();
         }
@@ -126,8 +139,8 @@ fn pieces_of(stretch: &Stretch) -> impl Iterator<Item = Piece> {
     })
 }
 
-/// The thread: reads the pieces one after the other, until nobody wants them any more.
-fn read_all(directory: &Directory, pieces: &VecDeque<Piece>, give: &SyncSender<Option<Buffer>>) {
+/// A thread: reads its pieces one after the other, until nobody wants them any more.
+fn read_all(directory: &Directory, pieces: &[Piece], give: &SyncSender<Option<Buffer>>) {
     let mut open: Option<(Object, Option<File>)> = None;
     for piece in pieces {
         if open.as_ref().is_none_or(|(object, _)| *object != piece.object) {

@@ -107,10 +107,10 @@ impl LocalRing {
     /// A ring for the calling thread, and for no other, on the files of `storage`.
     ///
     /// # Errors
-    /// `io_uring` is switched off or too old, or a thread or file cannot be had.
+    /// `io_uring` is switched off or too old, a thread or file cannot be had, or a home or pool cannot be brought to the disk.
     pub fn new(mut storage: LocalStorage) -> Result<Self, RingError> {
         let ring = set_up()?;
-        storage.end_plain_calls();
+        storage.end_plain_calls()?;
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC).map_err(|e| RingError::Setup(e.into()))?;
         let wake = eventfd.try_clone().map_err(RingError::Setup)?;
         let helper = Helper::start(Arc::clone(&storage.directory), File::from(wake))

@@ -4,6 +4,8 @@ use std::io;
 
 use io_uring::IoUring;
 
+use super::directory::OpenStoreError;
+
 /// Entries of the submission queue; what does not fit waits in the ring's `backlog`.
 const SUBMISSIONS: u32 = 1024;
 /// Entries of the completion queue; the kernel keeps what does not fit, at a price.
@@ -26,6 +28,9 @@ pub enum RingError {
     /// The kernel has none that serves.
     #[error("io_uring cannot be set up (Linux 6.1 or newer is needed): {0}")]
     Setup(#[source] io::Error),
+    /// Something of the store cannot be brought to the disk.
+    #[error(transparent)]
+    Store(#[from] OpenStoreError),
 }
 
 /// The best ring that this kernel offers.

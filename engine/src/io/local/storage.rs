@@ -15,6 +15,7 @@ use super::clone::Reflink;
 use super::directory::{Access, Directory, OpenStoreError};
 use super::failure;
 use super::file_work::FileWork;
+use super::forgetting::{Forgetting, is_for_later};
 use super::holes::data_ranges;
 use super::open_files::{Alignment, DirectFile, IoMode, OpenFiles, is_direct};
 use super::read_ahead::ReadAhead;
@@ -55,6 +56,8 @@ pub struct LocalStorage {
     pub(super) gates: Arc<Mutex<WriteGates<FileWork>>>,
     /// Of what the plain calls will read.
     ahead: Option<ReadAhead>,
+    /// What the page cache kept of an earlier process.
+    forgetting: Forgetting,
 }
 
 impl LocalStorage {
@@ -62,11 +65,13 @@ impl LocalStorage {
     /// what the disk has, whatever the page cache kept of an earlier process.
     ///
     /// # Errors
-    /// It is in use by another process, the system refuses, or a file cannot be synced.
+    /// It is in use by another process, the system refuses, or a file cannot be synced; of a home or pool
+    /// `share` and `LocalRing::new` tell that, too.
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenStoreError> {
         let directory = Arc::new(Directory::open(path, access)?);
-        directory.forget_cached()?;
+        let forgetting = Forgetting::begin(&directory)?;
         Ok(Self {
+            forgetting,
             directory,
             mode: IoMode::Buffered,
             reflink: Reflink::default(),
@@ -77,16 +82,20 @@ impl LocalStorage {
     }
 
     /// The same store for a further ring, of another thread.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A home or pool cannot be brought to the disk.
+    pub fn share(&mut self) -> Result<Self, OpenStoreError> {
+        self.forgetting.wait()?;
+        Ok(Self {
+            forgetting: Forgetting::default(),
             directory: Arc::clone(&self.directory),
             mode: self.mode,
             reflink: self.reflink,
             files: Arc::clone(&self.files),
             gates: Arc::clone(&self.gates),
             ahead: None,
-        }
+        })
     }
 
     /// Has the ring that is made of this work in `mode`; at first that is `Buffered`.
@@ -114,13 +123,26 @@ impl LocalStorage {
     }
 
     /// The plain calls are over: the page cache gives up what they have read, where the ring has no use for it.
-    pub(super) fn end_plain_calls(&mut self) {
+    ///
+    /// # Errors
+    /// A home or pool cannot be brought to the disk.
+    pub(super) fn end_plain_calls(&mut self) -> Result<(), OpenStoreError> {
+        self.forgetting.wait()?;
         self.ahead = None;
         for known in self.known_files().values() {
             if let Known::Open(files) = known {
                 files.drop_cache();
             }
         }
+        Ok(())
+    }
+
+    /// The open files of an object, for a plain call.
+    fn files_for_plain_call(&mut self, object: Object) -> Result<Arc<OpenFiles>, IoFailure> {
+        if is_for_later(object) {
+            self.forgetting.wait_for_plain_call()?;
+        }
+        self.files(object).map_err(|error| failure(&error))
     }
 
     /// The open files of an object.
@@ -190,7 +212,7 @@ impl Storage for LocalStorage {
         if done == buffer.len() {
             return Ok(());
         }
-        let files = self.files(object).map_err(|error| failure(&error))?;
+        let files = self.files_for_plain_call(object)?;
         while done < buffer.len() {
             match files.cached.read_at(&mut buffer[done..], offset + done as u64) {
                 Ok(0) => buffer[done..].fill(0),
@@ -208,12 +230,12 @@ impl Storage for LocalStorage {
 
     fn write(&mut self, object: Object, offset: u64, data: &[u8]) -> Result<(), IoFailure> {
         self.changes(object);
-        let files = self.files(object).map_err(|error| failure(&error))?;
+        let files = self.files_for_plain_call(object)?;
         files.cached.write_all_at(data, offset).map_err(|error| failure(&error))
     }
 
     fn sync(&mut self, object: Object) -> Result<(), IoFailure> {
-        let files = self.files(object).map_err(|error| failure(&error))?;
+        let files = self.files_for_plain_call(object)?;
         files.cached.sync_data().map_err(|error| failure(&error))
     }
 
@@ -242,7 +264,7 @@ impl Storage for LocalStorage {
     }
 
     fn data(&mut self, Stretch { object, range }: Stretch) -> Result<Vec<ByteRange>, IoFailure> {
-        let files = self.files(object).map_err(|error| failure(&error))?;
+        let files = self.files_for_plain_call(object)?;
         data_ranges(&files.cached, range.start, range.bytes()).map_err(|error| failure(&error))
     }
 

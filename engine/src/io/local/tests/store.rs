@@ -110,6 +110,8 @@ fn an_opened_store_reads_what_the_disk_has_and_not_what_the_page_cache_kept() {
         assert!(objects.iter().all(|object| is_cached(&file(*object), 8192)));
 
         let mut after = LocalStorage::open(dir.path(), access).unwrap();
+        // What a ring of its own would wait for, too.
+        after.share().unwrap();
 
         for object in objects {
             assert!(!is_cached(&file(object), 8192), "{object:?} {access:?}");
@@ -127,7 +129,34 @@ fn a_store_with_a_file_that_cannot_be_used_is_refused_naming_it() {
     let file = file_name(HOME);
     std::fs::create_dir(dir.path().join(&file)).unwrap();
 
-    let refused = LocalStorage::open(dir.path(), Access::ReadWrite).unwrap_err();
+    let opened = LocalStorage::open(dir.path(), Access::ReadWrite);
+    let refused = opened.and_then(|mut storage| storage.share()).unwrap_err();
 
     assert!(refused.to_string().contains(&format!("opening its file {file} failed")), "{refused}");
+}
+
+#[test]
+fn a_home_that_cannot_be_used_fails_plain_calls_and_still_no_ring_is_made() {
+    let dir = temporary();
+    drop(storage(&dir));
+    std::fs::create_dir(dir.path().join(file_name(HOME))).unwrap();
+    let mut storage = storage(&dir);
+
+    let failed = [storage.read(HOME, 0, &mut [0; 16]), storage.sync(Object::Pool(PoolId(2)))];
+
+    assert_eq!(failed, [Err(IoFailure::Io(libc::EISDIR)); 2]);
+    assert!(matches!(LocalRing::new(storage), Err(RingError::Store(OpenStoreError::File { .. }))));
+}
+
+#[test]
+fn a_store_that_is_given_up_at_once_can_be_opened_at_once() {
+    let dir = temporary();
+    let mut before = storage(&dir);
+    before.create(HOME, MIB as u64, CreateSpace::Sparse).unwrap();
+    drop(before);
+
+    // The thread that forgets what is cached of the home holds the lock as well.
+    for _ in 0..20 {
+        drop(storage(&dir));
+    }
 }

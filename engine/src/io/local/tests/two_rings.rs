@@ -10,7 +10,7 @@ fn two_rings(dir: &TempDir, mode: IoMode) -> Option<[LocalRing; 2]> {
         println!("skipped: {refused}");
         return None;
     }
-    Some([LocalRing::new(storage.share()).unwrap(), LocalRing::new(storage).unwrap()])
+    Some([LocalRing::new(storage.share().unwrap()).unwrap(), LocalRing::new(storage).unwrap()])
 }
 
 /// Waits until `count` operations have ended, on whichever ring, and tells their results.
