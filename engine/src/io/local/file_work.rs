@@ -15,6 +15,7 @@ use super::in_place::piece_bytes;
 use super::open_files::OpenFiles;
 use super::write_gates::Way;
 use crate::io::{Buffer, IoFailure, Object, OpId, Outcome, ZeroSpace};
+use crate::units::ByteRange;
 
 /// An operation of the engine.
 #[derive(Debug)]
@@ -25,8 +26,20 @@ pub(super) struct FileWork {
     pub(super) step: FileStep,
     /// Direct I/O was refused for what is left.
     pub(super) cached_only: bool,
-    /// Of a copy that is made by reading and writing: where what is read is written to.
-    pub(super) then: Option<Box<WriteTo>>,
+    pub(super) then: Then,
+}
+
+/// What follows when the step is done.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// The operation has ended.
+    End,
+    /// What was read is written: a copy, made by reading and writing.
+    Write(Box<WriteTo>),
+    /// What was written is noted: its second half (`drop_behind`).
+    Note,
+    /// The page cache gives up what copies had written before this sync.
+    Drop(Vec<ByteRange>),
 }
 
 /// Where the second half of a copy goes.
@@ -123,7 +136,7 @@ impl FileStep {
 }
 
 /// What follows from a whole read.
-fn has_read(id: OpId, read: Buffer, within: Option<Within>, then: Option<Box<WriteTo>>) -> Next {
+fn has_read(id: OpId, read: Buffer, within: Option<Within>, then: Then) -> Next {
     let data = match within {
         None => read,
         Some(Within { skip, mut buffer }) => {
@@ -132,19 +145,24 @@ fn has_read(id: OpId, read: Buffer, within: Option<Within>, then: Option<Box<Wri
             buffer
         }
     };
-    match then {
-        None => ended(id, Ok(Outcome::Buffer(data))),
-        Some(to) => {
-            let WriteTo { object, files, offset } = *to;
-            let step = FileStep::write(&files, offset, data);
-            Next::Again(InFlight::File(FileWork::new(id, object, files, step)))
-        }
-    }
+    let Then::Write(to) = then else {
+        return ended(id, Ok(Outcome::Buffer(data)));
+    };
+    let WriteTo { object, files, offset } = *to;
+    let step = FileStep::write(&files, offset, data);
+    let write = FileWork { then: Then::Note, ..FileWork::new(id, object, files, step) };
+    Next::Again(InFlight::File(write))
 }
 
 impl FileWork {
     pub(super) fn new(id: OpId, object: Object, files: Arc<OpenFiles>, step: FileStep) -> Self {
-        Self { id, object, files, step, cached_only: false, then: None }
+        Self { id, object, files, step, cached_only: false, then: Then::End }
+    }
+
+    /// A sync of all that was written before.
+    pub(super) fn sync(id: OpId, object: Object, files: Arc<OpenFiles>) -> Self {
+        let then = Then::Drop(files.behind.take());
+        Self { then, ..Self::new(id, object, files, FileStep::Sync) }
     }
 
     /// A copy onto `object` that is made by reading and writing.
@@ -152,7 +170,7 @@ impl FileWork {
         let Copying { from, from_files, from_offset, offset, bytes } = copying;
         let length = usize::try_from(bytes).expect("a copy that is read and written fits memory");
         let step = FileStep::read(&from_files, from_offset, Buffer::scratch(length));
-        let then = Some(Box::new(WriteTo { object, files, offset }));
+        let then = Then::Write(Box::new(WriteTo { object, files, offset }));
         Self { then, ..Self::new(id, from, from_files, step) }
     }
 
@@ -254,6 +272,10 @@ impl FileWork {
             FileStep::Write { offset, data, done } => {
                 let done = done + bytes;
                 if done == data.len() {
+                    if matches!(then, Then::Note) && files.direct.is_none() {
+                        let range = ByteRange { start: offset, end: offset + done as u64 };
+                        files.behind.note(range);
+                    }
                     return ended(id, Ok(Outcome::Buffer(data)));
                 }
                 if bytes == 0 {
@@ -266,7 +288,10 @@ impl FileWork {
             | FileStep::Zero { .. }
             | FileStep::Allocate { .. }
             | FileStep::Clone(_) => {
-                return ended(id, Ok(Outcome::Done));
+                return match then {
+                    Then::Drop(ranges) if !ranges.is_empty() => Next::Synced(id, files, ranges),
+                    _ => ended(id, Ok(Outcome::Done)),
+                };
             }
         };
         Next::Again(InFlight::File(Self { id, object, files, step, cached_only, then }))
@@ -298,7 +323,7 @@ mod tests {
 
     fn work(step: FileStep) -> InFlight {
         let cached = tempfile::tempfile().expect("a temporary file");
-        let files = Arc::new(OpenFiles { cached, direct: None });
+        let files = Arc::new(OpenFiles::new(cached, None));
         let object = Object::Home(VolumeId(1));
         InFlight::File(FileWork::new(OpId(1), object, files, step))
     }

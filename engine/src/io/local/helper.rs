@@ -1,6 +1,6 @@
 //! The helper thread: system calls that may take long and have no ring operation of their own.
 //!
-//! - H1 Every job gives exactly one result, in the order of the jobs.
+//! - H1 Every task gives exactly one result, in the order of the tasks.
 //! - H2 The eventfd is written after the result is queued.
 
 use std::fs::File;
@@ -14,9 +14,11 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::clone::clone_range;
 use super::directory::Directory;
+use super::drop_behind::drop_cached;
 use super::file_work::Copying;
 use super::open_files::OpenFiles;
 use crate::io::{CreateSpace, Object, OpId, ZeroSpace};
+use crate::units::ByteRange;
 
 /// Zeroes written at once where the file system cannot punch holes.
 const ZERO_CHUNK: usize = 1 << 20;
@@ -62,6 +64,13 @@ impl Task {
     }
 }
 
+/// What the thread is given.
+#[derive(Debug)]
+enum Job {
+    Task(OpId, Task),
+    DropCached(Arc<OpenFiles>, Vec<ByteRange>),
+}
+
 /// What a task has given.
 #[derive(Debug)]
 pub(super) enum Done {
@@ -92,7 +101,7 @@ pub(super) struct Finished {
 #[derive(Debug)]
 pub(super) struct Helper {
     /// Both are there until the drop.
-    tasks: Option<Sender<(OpId, Task)>>,
+    jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     finished: Receiver<Finished>,
 }
@@ -100,11 +109,18 @@ pub(super) struct Helper {
 impl Helper {
     /// Starts the thread; `wake` is written after every task.
     pub(super) fn start(directory: Arc<Directory>, wake: File) -> io::Result<Self> {
-        let (tasks, queue) = channel::<(OpId, Task)>();
+        let (jobs, queue) = channel();
         let (results, finished) = channel();
         let thread = std::thread::Builder::new().name("store-helper".to_owned());
         let thread = thread.spawn(move || {
-            for (id, task) in queue {
+            for job in queue {
+                let (id, task) = match job {
+                    Job::Task(id, task) => (id, task),
+                    Job::DropCached(files, ranges) => {
+                        drop_cached(&files.cached, &ranges);
+                        continue;
+                    }
+                };
                 let entered = task.entered();
                 let result = run(&directory, task);
                 // Nobody takes results, or is woken by them, when the ring is being dropped.
@@ -112,13 +128,22 @@ impl Helper {
                 let _ = io::Write::write(&mut &wake, &1_u64.to_ne_bytes());
             }
         })?;
-        Ok(Self { tasks: Some(tasks), thread: Some(thread), finished })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), finished })
     }
 
     /// Queues a task.
     pub(super) fn run(&self, id: OpId, task: Task) {
-        let tasks = self.tasks.as_ref().expect("the queue is there until the drop");
-        tasks.send((id, task)).expect("the helper thread lives as long as its queue");
+        self.queue(Job::Task(id, task));
+    }
+
+    /// Has bytes leave the page cache, sooner or later; nobody is told.
+    pub(super) fn drop_cached(&self, files: Arc<OpenFiles>, ranges: Vec<ByteRange>) {
+        self.queue(Job::DropCached(files, ranges));
+    }
+
+    fn queue(&self, job: Job) {
+        let jobs = self.jobs.as_ref().expect("the queue is there until the drop");
+        jobs.send(job).expect("the helper thread lives as long as its queue");
     }
 
     /// The next result, if there is one.
@@ -129,7 +154,7 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        self.tasks = None;
+        self.jobs = None;
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was printed when it happened.
             let _ = thread.join();

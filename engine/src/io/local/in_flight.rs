@@ -9,15 +9,18 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
 use super::file_work::FileWork;
 use super::helper::Task;
+use super::open_files::OpenFiles;
 use super::ring::Event;
 use super::sending::Sending;
 use crate::io::{Buffer, Completion, IoFailure, Object, OpId, Outcome};
+use crate::units::ByteRange;
 
 /// One submission and its memory.
 pub(super) enum InFlight {
@@ -58,6 +61,8 @@ pub(super) enum Next {
     Again(InFlight),
     /// The helper thread must do it.
     Help(OpId, Task),
+    /// A sync has ended well: the page cache can give these bytes up.
+    Synced(OpId, Arc<OpenFiles>, Vec<ByteRange>),
     /// The eventfd was written.
     Woken,
 }

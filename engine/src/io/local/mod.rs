@@ -5,6 +5,7 @@
 
 mod clone;
 mod directory;
+mod drop_behind;
 mod file_work;
 mod forgetting;
 mod helper;

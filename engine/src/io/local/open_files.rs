@@ -28,6 +28,7 @@ use std::str::FromStr;
 
 use rustix::fs::{Advice, AtFlags, StatxFlags, fadvise, statx};
 
+use super::drop_behind::DropBehind;
 use crate::io::Object;
 
 /// How files are read and written.
@@ -115,9 +116,15 @@ pub(super) struct OpenFiles {
     pub(super) cached: File,
     /// Of homes, pools and segments in direct mode.
     pub(super) direct: Option<DirectFile>,
+    /// Of targets of copies.
+    pub(super) behind: DropBehind,
 }
 
 impl OpenFiles {
+    pub(super) fn new(cached: File, direct: Option<DirectFile>) -> Self {
+        Self { cached, direct, behind: DropBehind::default() }
+    }
+
     /// Has the page cache give up what it holds without need in direct mode.
     pub(super) fn drop_cache(&self) {
         if self.direct.is_some() {

@@ -173,7 +173,7 @@ impl LocalRing {
                 FileStep::read(&files, offset, Buffer::scratch(bytes))
             }
             Action::Write { offset, data } => FileStep::write(&files, offset, data),
-            Action::Sync => FileStep::Sync,
+            Action::Sync => return self.begin(FileWork::sync(id, object, files)),
             Action::Zero { offset, bytes, space } => FileStep::Zero { offset, bytes, space },
             Action::Allocate { offset, bytes } => {
                 FileStep::Allocate { offset, bytes, blocks: Blocks::Own }
@@ -453,6 +453,10 @@ impl LocalRing {
             }
             Next::Again(work) => self.push(work),
             Next::Help(id, task) => self.helper.run(id, task),
+            Next::Synced(id, files, ranges) => {
+                self.helper.drop_cached(files, ranges);
+                self.complete(id, Ok(Outcome::Done));
+            }
             Next::Woken => {
                 while let Some(finished) = self.helper.finished() {
                     self.take_finished(finished);

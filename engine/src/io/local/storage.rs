@@ -189,7 +189,7 @@ impl LocalStorage {
         } else {
             None
         };
-        Ok(Arc::new(OpenFiles { cached, direct }))
+        Ok(Arc::new(OpenFiles::new(cached, direct)))
     }
 
     /// Gives up the files of an object that is about to go; `gone` is to follow.

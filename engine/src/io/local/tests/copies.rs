@@ -71,3 +71,32 @@ fn a_copy_of_an_object_that_is_not_there_fails_and_changes_nothing() {
     assert!(matches!(copied, Err(IoFailure::Io(_))), "{copied:?}");
     assert_eq!(read_other(&mut ring, 0, 4096), [0; 4096]);
 }
+
+#[test]
+fn what_a_copy_wrote_leaves_the_page_cache_when_it_is_synced_and_what_a_host_wrote_stays() {
+    let dir = temporary();
+    if !has_a_cache(&dir) {
+        println!("skipped: {} is in memory", dir.path().display());
+        return;
+    }
+    let mut ring = ring_with_two(&dir, IoMode::Buffered);
+    write(&mut ring, 0, &vec![7; MIB]);
+    perform(&mut ring, HOME, Action::Sync).unwrap();
+    copy(&mut ring, MIB as u64, 0, MIB as u64);
+    let data = Buffer::from(&[9; 8192][..]);
+    perform(&mut ring, OTHER, Action::Write { offset: 3 * MIB as u64, data }).unwrap();
+    let other = File::open(dir.path().join(file_name(OTHER))).unwrap();
+
+    perform(&mut ring, OTHER, Action::Sync).unwrap();
+
+    // The helper does one thing after the other.
+    perform(&mut ring, Object::Pool(PoolId(9)), Action::Remove).unwrap_err();
+    // Where the file system shares blocks nothing was written.
+    assert!(!is_cached(&other, MIB as u64) && !is_cached(&other, 2 * MIB as u64 - 1));
+    assert!(is_cached(&other, 3 * MIB as u64), "a host's");
+    assert!(is_cached(&File::open(dir.path().join(file_name(HOME))).unwrap(), 0), "the source");
+    assert!(read_other(&mut ring, MIB as u64, MIB) == vec![7; MIB]);
+    write(&mut ring, 0, &vec![8; MIB]);
+    perform(&mut ring, OTHER, Action::Sync).unwrap();
+    assert!(read_other(&mut ring, MIB as u64, MIB) == vec![7; MIB]);
+}
