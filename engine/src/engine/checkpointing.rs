@@ -118,6 +118,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(State, Vec<Staged>), StateError> {
     let mut all: Vec<Staged> = Vec::new();
     while !rest.is_empty() {
         let (staged, after): (Vec<Staged>, _) = postcard::take_from_bytes(rest)?;
+        if !staged.iter().all(Staged::is_within_its_block) {
+            return Err(StateError::Order);
+        }
         all.extend(staged);
         rest = after;
     }
@@ -228,6 +231,29 @@ impl Engine {
                 self.stats.checkpoints += 1;
                 self.after_grace(Then::Recycle(keep_from));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::{Content, Version};
+    use crate::units::{Block, Position, Seq, VolumeId};
+
+    #[test]
+    fn a_staged_version_that_is_not_within_its_block_is_refused() {
+        let listing = |start, end| {
+            let content = Content::Journal(Position(9000));
+            let version = Version { seq: Seq(7), start, end, content };
+            let staged = Staged { volume: VolumeId(1), block: Block(3), version };
+            [empty(), encode_staged(&[staged])].concat()
+        };
+
+        assert!(decode(&listing(0, 4096)).is_ok_and(|(_, listed)| listed.len() == 1));
+        for (start, end) in [(0, 0), (512, 512), (513, 512), (0, 4097)] {
+            let refused = decode(&listing(start, end)).map(drop);
+            assert_eq!(refused, Err(StateError::Order), "{start}..{end}");
         }
     }
 }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::state::Superseded;
-use crate::units::{Block, ByteRange, Position, Seq, VolumeId};
+use crate::units::{BLOCK_BYTES, Block, ByteRange, Position, Seq, VolumeId};
 use crate::versions::Versions;
 pub use crate::versions::{Content, Version};
 
@@ -33,6 +33,12 @@ pub struct Staged {
 }
 
 impl Staged {
+    /// True of every version that was ever staged: it has bytes, and they are of its block.
+    pub fn is_within_its_block(&self) -> bool {
+        let Version { start, end, .. } = self.version;
+        start < end && u64::from(end) <= BLOCK_BYTES
+    }
+
     /// As much of its frame as the version is.
     fn frame(&self) -> Frame {
         let Self { volume, block, version } = *self;

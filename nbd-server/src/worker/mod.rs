@@ -206,10 +206,13 @@ fn launch<M: Machine + Send + 'static>(
     storage.set_reflink(options.reflink);
     let clock = Clock::new();
     // In a thread, so that a panic is told like any other failure.
-    let machine = std::thread::scope(|scope| {
+    let opened = std::thread::scope(|scope| {
         let opening = scope.spawn(|| open(&mut storage, clock.moment()));
         opening.join().map_err(|_| StartError::Panicked)?
-    })?;
+    });
+    // A home that cannot be used is the better reason when its volume cannot be opened.
+    storage.finish_opening()?;
+    let machine = opened?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let shared = Arc::new(Shared::new(machine, processors));
     let (ends, ended) = unbounded_channel();

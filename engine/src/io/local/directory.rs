@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::open_files::Alignment;
-use crate::io::{CreateSpace, IoFailure, Object};
+use crate::io::{CreateSpace, Object};
 use crate::units::{PoolId, VolumeId};
 
 const LOCK: &str = "lock";
@@ -89,18 +89,6 @@ pub enum OpenStoreError {
         /// The system's error.
         source: io::Error,
     },
-}
-
-impl OpenStoreError {
-    /// What the engine learns of it.
-    pub(super) fn failure(&self) -> IoFailure {
-        match self {
-            Self::InUse { .. } => IoFailure::Io(libc::EBUSY),
-            Self::System { source, .. }
-            | Self::File { source, .. }
-            | Self::NoDirectIo { source, .. } => super::failure(source),
-        }
-    }
 }
 
 fn owner(pid: Option<u32>) -> String {

@@ -3,7 +3,8 @@
 //! Who takes a copy does not read it at once, and each page of it would take the place of one that hosts use. Where new pages are
 //! dear (in a virtual machine that gives free memory back to its host 12 us each) the pages that were dropped serve the next piece.
 //!
-//! - B1 Only what a copy wrote is dropped, after a sync that began later: the kernel keeps what is not on the disk.
+//! - B1 Only ranges that a copy wrote are dropped, after a sync that began later and ended well: what is dirty again stays, and a page
+//!   whose write-back failed is none of them, since that sync would have failed.
 //! - B2 It is advice. No content depends on it, and nobody is told of it.
 
 use std::fs::File;
@@ -21,6 +22,10 @@ pub(super) struct DropBehind(Mutex<Vec<ByteRange>>);
 impl DropBehind {
     /// A copy has written this.
     pub(super) fn note(&self, range: ByteRange) {
+        if range.is_empty() {
+            // As an advice it would mean all the rest of the file.
+            return;
+        }
         // A list is whole after each change, so a panic elsewhere does not spoil it.
         let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match written.last_mut() {
@@ -29,9 +34,19 @@ impl DropBehind {
         }
     }
 
-    /// What a sync that begins now will cover.
+    /// What a sync that begins now will cover, ascending; what touches is one.
     pub(super) fn take(&self) -> Vec<ByteRange> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut written =
+            std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        written.sort_unstable_by_key(|range| range.start);
+        written.dedup_by(|next, last| {
+            let touches = next.start <= last.end;
+            if touches {
+                last.end = last.end.max(next.end);
+            }
+            touches
+        });
+        written
     }
 }
 
@@ -47,15 +62,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_piece_after_piece_is_one_range_and_taken_once() {
+    fn pieces_that_touch_are_one_range_and_all_are_taken_once() {
         let behind = DropBehind::default();
-        for (start, end) in [(0, 10), (10, 20), (30, 40), (20, 30)] {
+        for (start, end) in [(0, 10), (10, 20), (30, 40), (50, 60), (5, 5), (20, 30), (70, 80)] {
             behind.note(ByteRange { start, end });
         }
 
         let taken = behind.take();
 
-        let expected = [(0, 20), (30, 40), (20, 30)];
+        let expected = [(0, 40), (50, 60), (70, 80)];
         assert_eq!(taken, expected.map(|(start, end)| ByteRange { start, end }));
         assert_eq!(behind.take(), []);
     }

@@ -8,27 +8,43 @@
 //! recovery asks for. So a thread does it for them, while the journal is read.
 //!
 //! Invariants
-//! - F1 Whatever is read is what the disk has: no home or pool is read or written, by a plain call or a ring, before all of them
-//!   are forgotten (`wait`, `wait_for_plain_call`).
-//! - F2 When one of them cannot be brought to the disk, the store is not served, and the error names it.
+//! - F1 Whatever is read is what the disk has: no home or pool is read, written or synced, by a plain call or a ring, before all of
+//!   them are forgotten (`wait`, `wait_for_plain_call`). They may be made and removed.
+//! - F2 While one that still has its name cannot be brought to the disk, the store is not served, and the error names it.
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{JoinHandle, ScopedJoinHandle};
+use std::thread::{Builder, JoinHandle};
 
 use rustix::fs::{Advice, fadvise};
 
 use super::directory::{Access, Directory, OpenStoreError, file_name};
 use crate::io::{IoFailure, Object};
 
-/// Threads that work while everything else waits.
-const THREADS: usize = 2;
-
 /// How far it has come.
 #[derive(Debug, Default)]
 pub(super) struct Forgetting {
-    thread: Option<JoinHandle<Result<(), OpenStoreError>>>,
-    failed: Option<OpenStoreError>,
+    thread: Option<JoinHandle<Vec<Failed>>>,
+    failed: Vec<Failed>,
+}
+
+/// An object that cannot be forgotten.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    object: Object,
+    /// What was tried.
+    action: &'static str,
+    /// The system's error.
+    errno: i32,
+}
+
+impl Failed {
+    fn error(self, directory: &Directory) -> OpenStoreError {
+        let Self { object, action, errno } = self;
+        let source = io::Error::from_raw_os_error(errno);
+        let (path, file) = (directory.path().to_owned(), file_name(object));
+        OpenStoreError::File { path, file, action, source }
+    }
 }
 
 impl Forgetting {
@@ -44,41 +60,44 @@ impl Forgetting {
             // Nobody waits for a command that looks.
             Access::ReadOnly => (Vec::new(), objects),
         };
-        forget_at_once(directory, &now)?;
+        if let Some(failed) = forget_at_once(directory, &now).first() {
+            return Err(failed.error(directory));
+        }
         if later.is_empty() {
             return Ok(Self::default());
         }
         let (theirs, objects) = (Arc::clone(directory), later.clone());
-        let thread = std::thread::Builder::new().name("forgetting".to_owned());
-        match thread.spawn(move || forget_all(&theirs, &objects)) {
-            Ok(thread) => Ok(Self { thread: Some(thread), failed: None }),
-            Err(_) => forget_all(directory, &later).map(|()| Self::default()),
-        }
+        let thread = Builder::new().name("forgetting".to_owned());
+        Ok(match thread.spawn(move || forget_all(&theirs, objects)) {
+            Ok(thread) => Self { thread: Some(thread), failed: Vec::new() },
+            Err(_) => Self { thread: None, failed: forget_all(directory, later) },
+        })
     }
 
     /// Waits until everything is forgotten, before the store is served.
     ///
     /// # Errors
     /// Something cannot be (F2).
-    pub(super) fn wait(&mut self) -> Result<(), OpenStoreError> {
-        self.end();
-        self.failed.take().map_or(Ok(()), Err)
+    pub(super) fn wait(&mut self, directory: &Directory) -> Result<(), OpenStoreError> {
+        self.end(directory);
+        self.failed.first().map_or(Ok(()), |failed| Err(failed.error(directory)))
     }
 
     /// The same before a plain call.
     ///
     /// # Errors
-    /// The same; `wait` tells it again.
-    pub(super) fn wait_for_plain_call(&mut self) -> Result<(), IoFailure> {
-        self.end();
-        self.failed.as_ref().map_or(Ok(()), |error| Err(error.failure()))
+    /// The same.
+    pub(super) fn wait_for_plain_call(&mut self, directory: &Directory) -> Result<(), IoFailure> {
+        self.end(directory);
+        self.failed.first().map_or(Ok(()), |failed| Err(IoFailure::from_errno(failed.errno)))
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, directory: &Directory) {
         if let Some(thread) = self.thread.take() {
-            let ended = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            self.failed = ended.err();
+            self.failed = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
+        // What nothing named has been removed meanwhile.
+        self.failed.retain(|failed| !matches!(directory.length(failed.object), Ok(None)));
     }
 }
 
@@ -97,29 +116,28 @@ pub(super) fn is_for_later(object: Object) -> bool {
     matches!(object, Object::Home(_) | Object::Pool(_))
 }
 
-/// Shares the work out, since somebody waits for it.
-fn forget_at_once(directory: &Directory, objects: &[Object]) -> Result<(), OpenStoreError> {
+/// Shares the work out with a second thread, if there is one to be had, since everything waits for it. Neighbours are much
+/// alike, so each takes every second one.
+fn forget_at_once(directory: &Directory, objects: &[Object]) -> Vec<Failed> {
+    let share = |first| -> Vec<Object> { objects.iter().skip(first).step_by(2).copied().collect() };
     std::thread::scope(|scope| {
-        // Neighbours are much alike, so each thread takes every so manieth.
-        let share = |first| objects.iter().skip(first).step_by(THREADS).copied().collect();
-        let forget = |share: Vec<_>| scope.spawn(move || forget_all(directory, &share));
-        let threads: Vec<_> = (0..THREADS).map(share).map(forget).collect();
-        let join = |thread: ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        threads.into_iter().try_for_each(join)
+        let theirs = Builder::new().spawn_scoped(scope, || forget_all(directory, share(1)));
+        let mut failed = forget_all(directory, share(0));
+        failed.extend(match theirs {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => forget_all(directory, share(1)),
+        });
+        failed
     })
 }
 
-fn forget_all(directory: &Directory, objects: &[Object]) -> Result<(), OpenStoreError> {
-    objects.iter().try_for_each(|object| {
-        forget(directory, *object).map_err(|(action, source)| OpenStoreError::File {
-            path: directory.path().to_owned(),
-            file: file_name(*object),
-            action,
-            source,
-        })
-    })
+/// Has all of them forgotten that can be; gives the others.
+fn forget_all(directory: &Directory, objects: Vec<Object>) -> Vec<Failed> {
+    let forget = |object| {
+        let (action, error) = forget(directory, object).err()?;
+        Some(Failed { object, action, errno: error.raw_os_error().unwrap_or(libc::EIO) })
+    };
+    objects.into_iter().filter_map(forget).collect()
 }
 
 /// An error tells what was tried.

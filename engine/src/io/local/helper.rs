@@ -1,4 +1,4 @@
-//! The helper thread: system calls that may take long and have no ring operation of their own.
+//! The helper thread: system calls that may take long and have no ring operation of their own, or one that nobody waits for.
 //!
 //! - H1 Every task gives exactly one result, in the order of the tasks.
 //! - H2 The eventfd is written after the result is queued.
@@ -6,8 +6,8 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use rustix::fs::{FallocateFlags, fallocate};
@@ -68,7 +68,8 @@ impl Task {
 #[derive(Debug)]
 enum Job {
     Task(OpId, Task),
-    DropCached(Arc<OpenFiles>, Vec<ByteRange>),
+    /// Files that were removed before their turn are not kept open for it.
+    DropCached(Weak<OpenFiles>, Vec<ByteRange>),
 }
 
 /// What a task has given.
@@ -117,7 +118,9 @@ impl Helper {
                 let (id, task) = match job {
                     Job::Task(id, task) => (id, task),
                     Job::DropCached(files, ranges) => {
-                        drop_cached(&files.cached, &ranges);
+                        if let Some(files) = files.upgrade() {
+                            drop_cached(&files.cached, &ranges);
+                        }
                         continue;
                     }
                 };
@@ -137,8 +140,8 @@ impl Helper {
     }
 
     /// Has bytes leave the page cache, sooner or later; nobody is told.
-    pub(super) fn drop_cached(&self, files: Arc<OpenFiles>, ranges: Vec<ByteRange>) {
-        self.queue(Job::DropCached(files, ranges));
+    pub(super) fn drop_cached(&self, files: &Arc<OpenFiles>, ranges: Vec<ByteRange>) {
+        self.queue(Job::DropCached(Arc::downgrade(files), ranges));
     }
 
     fn queue(&self, job: Job) {

@@ -6,7 +6,7 @@
 //! Invariants
 //! - A1 What is given is what a plain read would give: nothing is changed in between (`concerns`), and the page cache holds nothing
 //!   that the disk does not have (`LocalStorage::open`).
-//! - A2 At most `PIECES_AHEAD` pieces are held that nobody has asked for yet.
+//! - A2 At most `PIECES_AHEAD` pieces are held that nobody has asked for yet, and one in the hand of each reader.
 //! - A3 What cannot be read so is left to a plain read, which also tells why.
 
 use std::collections::VecDeque;
@@ -75,8 +75,11 @@ impl ReadAhead {
             let thread = thread.spawn(move || read_all(&directory, &wanted, &give)).ok()?;
             Some(Reader { pieces, thread })
         };
-        let readers = (0..READERS).map(begin).collect::<Option<_>>()?;
-        Some(Self { coming, held: None, readers })
+        let readers: VecDeque<Reader> = (0..READERS).map_while(begin).collect();
+        let is_whole = readers.len() == READERS;
+        let this = Self { coming, held: None, readers };
+        // Too few threads end here.
+        is_whole.then_some(this)
     }
 
     /// True when something of the object is held or still to come.

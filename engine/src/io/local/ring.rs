@@ -454,7 +454,7 @@ impl LocalRing {
             Next::Again(work) => self.push(work),
             Next::Help(id, task) => self.helper.run(id, task),
             Next::Synced(id, files, ranges) => {
-                self.helper.drop_cached(files, ranges);
+                self.helper.drop_cached(&files, ranges);
                 self.complete(id, Ok(Outcome::Done));
             }
             Next::Woken => {

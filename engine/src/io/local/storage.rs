@@ -66,7 +66,7 @@ impl LocalStorage {
     ///
     /// # Errors
     /// It is in use by another process, the system refuses, or a file cannot be synced; of a home or pool
-    /// `share` and `LocalRing::new` tell that, too.
+    /// `finish_opening` tells that, before which recovery may have written to the journal.
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenStoreError> {
         let directory = Arc::new(Directory::open(path, access)?);
         let forgetting = Forgetting::begin(&directory)?;
@@ -81,12 +81,20 @@ impl LocalStorage {
         })
     }
 
+    /// Waits until homes and pools are as the disk has them; `share` and rings do that, too.
+    ///
+    /// # Errors
+    /// One of them cannot be brought to the disk.
+    pub fn finish_opening(&mut self) -> Result<(), OpenStoreError> {
+        self.forgetting.wait(&self.directory)
+    }
+
     /// The same store for a further ring, of another thread.
     ///
     /// # Errors
     /// A home or pool cannot be brought to the disk.
     pub fn share(&mut self) -> Result<Self, OpenStoreError> {
-        self.forgetting.wait()?;
+        self.finish_opening()?;
         Ok(Self {
             forgetting: Forgetting::default(),
             directory: Arc::clone(&self.directory),
@@ -127,7 +135,7 @@ impl LocalStorage {
     /// # Errors
     /// A home or pool cannot be brought to the disk.
     pub(super) fn end_plain_calls(&mut self) -> Result<(), OpenStoreError> {
-        self.forgetting.wait()?;
+        self.finish_opening()?;
         self.ahead = None;
         for known in self.known_files().values() {
             if let Known::Open(files) = known {
@@ -140,7 +148,7 @@ impl LocalStorage {
     /// The open files of an object, for a plain call.
     fn files_for_plain_call(&mut self, object: Object) -> Result<Arc<OpenFiles>, IoFailure> {
         if is_for_later(object) {
-            self.forgetting.wait_for_plain_call()?;
+            self.forgetting.wait_for_plain_call(&self.directory)?;
         }
         self.files(object).map_err(|error| failure(&error))
     }

@@ -143,9 +143,23 @@ fn a_home_that_cannot_be_used_fails_plain_calls_and_still_no_ring_is_made() {
     let mut storage = storage(&dir);
 
     let failed = [storage.read(HOME, 0, &mut [0; 16]), storage.sync(Object::Pool(PoolId(2)))];
+    assert!(storage.share().is_err());
 
     assert_eq!(failed, [Err(IoFailure::Io(libc::EISDIR)); 2]);
     assert!(matches!(LocalRing::new(storage), Err(RingError::Store(OpenStoreError::File { .. }))));
+}
+
+#[test]
+fn what_recovery_removes_does_not_keep_a_store_from_being_served() {
+    let dir = temporary();
+    drop(storage(&dir));
+    std::fs::create_dir(dir.path().join(file_name(HOME))).unwrap();
+    let mut storage = storage(&dir);
+    assert!(storage.finish_opening().is_err() && storage.finish_opening().is_err());
+
+    std::fs::remove_dir(dir.path().join(file_name(HOME))).unwrap();
+
+    storage.finish_opening().unwrap();
 }
 
 #[test]
