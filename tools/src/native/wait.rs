@@ -89,10 +89,11 @@ enum Verdict {
     SomeLeft,
 }
 
-/// An incremental relationship stays when it is complete, until the next refresh.
+/// An incremental relationship stays when it is complete, until the next refresh, and so may one without background copy. Any
+/// other ends by itself a moment after its last track: who waits for it must not find it in the next list.
 fn is_complete_or_ended(copy: &CopyReport) -> bool {
-    let complete = copy.state == CopyState::Complete || copy.incremental && copy.tracks_left == 0;
-    copy.ended.is_some() || complete
+    let stays = copy.incremental || copy.mode == CopyMode::Nocopy;
+    copy.ended.is_some() || stays && copy.tracks_left == 0
 }
 
 /// Fails as soon as one of them cannot complete any more.
@@ -205,6 +206,16 @@ mod tests {
         assert_eq!(judge(&[completed(), copy(2, None)]).expect("goes on"), Verdict::SomeLeft);
         assert!(judge(&[copy(1, None), copy(2, Some(EndReason::Withdrawn))]).is_err());
         assert!(judge(&[completed(), failed]).is_err());
+    }
+
+    #[test]
+    fn one_that_ends_by_itself_is_waited_for_until_it_has_ended() {
+        let mut copied = copy(1, None);
+        (copied.state, copied.tracks_left) = (CopyState::Complete, 0);
+        assert_eq!(judge(&[copied.clone()]).expect("goes on"), Verdict::SomeLeft);
+
+        copied.mode = CopyMode::Nocopy;
+        assert_eq!(judge(&[copied]).expect("complete"), Verdict::AllComplete);
     }
 
     #[test]
