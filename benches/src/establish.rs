@@ -25,7 +25,7 @@ const MANY: usize = 64;
 /// An establish, its withdrawals and the pause after them take at least so long, and so much more for each of its pairs,
 /// which are withdrawn one by one.
 const INTERVAL: Duration = Duration::from_millis(50);
-const INTERVAL_PER_PAIR: Duration = Duration::from_millis(8);
+const INTERVAL_PER_PAIR: Duration = Duration::from_millis(3);
 /// fio has begun to write after so long.
 const LEAD: Duration = Duration::from_millis(500);
 
