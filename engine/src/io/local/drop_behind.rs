@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::num::NonZeroU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Advice, fadvise};
 
@@ -26,18 +26,12 @@ impl DropBehind {
             // As an advice it would mean all the rest of the file.
             return;
         }
-        // A list is whole after each change, so a panic elsewhere does not spoil it.
-        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match written.last_mut() {
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => written.push(range),
-        }
+        self.list().push(range);
     }
 
     /// What a sync that begins now will cover, ascending; what touches is one.
     pub(super) fn take(&self) -> Vec<ByteRange> {
-        let mut written =
-            std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut written = std::mem::take(&mut *self.list());
         written.sort_unstable_by_key(|range| range.start);
         written.dedup_by(|next, last| {
             let touches = next.start <= last.end;
@@ -47,6 +41,11 @@ impl DropBehind {
             touches
         });
         written
+    }
+
+    /// It is whole after each change, so a panic elsewhere does not spoil it.
+    fn list(&self) -> MutexGuard<'_, Vec<ByteRange>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

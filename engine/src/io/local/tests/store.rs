@@ -122,12 +122,18 @@ fn an_opened_store_reads_what_the_disk_has_and_not_what_the_page_cache_kept() {
     }
 }
 
-#[test]
-fn a_store_with_a_file_that_cannot_be_used_is_refused_naming_it() {
+/// A store with a folder where a home should be.
+fn with_unusable_home() -> TempDir {
     let dir = temporary();
     drop(storage(&dir));
+    std::fs::create_dir(dir.path().join(file_name(HOME))).unwrap();
+    dir
+}
+
+#[test]
+fn a_store_with_a_file_that_cannot_be_used_is_refused_naming_it() {
+    let dir = with_unusable_home();
     let file = file_name(HOME);
-    std::fs::create_dir(dir.path().join(&file)).unwrap();
 
     let opened = LocalStorage::open(dir.path(), Access::ReadWrite);
     let refused = opened.and_then(|mut storage| storage.share()).unwrap_err();
@@ -137,9 +143,7 @@ fn a_store_with_a_file_that_cannot_be_used_is_refused_naming_it() {
 
 #[test]
 fn a_home_that_cannot_be_used_fails_plain_calls_and_still_no_ring_is_made() {
-    let dir = temporary();
-    drop(storage(&dir));
-    std::fs::create_dir(dir.path().join(file_name(HOME))).unwrap();
+    let dir = with_unusable_home();
     let mut storage = storage(&dir);
 
     let failed = [storage.read(HOME, 0, &mut [0; 16]), storage.sync(Object::Pool(PoolId(2)))];
@@ -151,9 +155,7 @@ fn a_home_that_cannot_be_used_fails_plain_calls_and_still_no_ring_is_made() {
 
 #[test]
 fn what_recovery_removes_does_not_keep_a_store_from_being_served() {
-    let dir = temporary();
-    drop(storage(&dir));
-    std::fs::create_dir(dir.path().join(file_name(HOME))).unwrap();
+    let dir = with_unusable_home();
     let mut storage = storage(&dir);
     assert!(storage.finish_opening().is_err() && storage.finish_opening().is_err());
 
