@@ -35,6 +35,7 @@ mod checkpointing;
 mod commands;
 mod copier;
 mod credits;
+mod deleting;
 mod destage;
 mod establish;
 mod examine;
