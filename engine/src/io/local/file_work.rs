@@ -316,7 +316,7 @@ impl FileWork {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ring::Event;
+    use super::super::events::Event;
     use super::*;
     use crate::io::Completion;
     use crate::units::VolumeId;

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
+use super::events::Event;
 use super::file_work::FileWork;
 use super::helper::Task;
 use super::open_files::OpenFiles;
-use super::ring::Event;
 use super::sending::Sending;
 use crate::io::{Buffer, Completion, IoFailure, Object, OpId, Outcome};
 use crate::units::ByteRange;

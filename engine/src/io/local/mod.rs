@@ -6,6 +6,7 @@
 mod clone;
 mod directory;
 mod drop_behind;
+mod events;
 mod file_work;
 mod forgetting;
 mod helper;
@@ -25,8 +26,9 @@ mod write_gates;
 
 pub use clone::{Reflink, UnknownReflink};
 pub use directory::{Access, OpenStoreError};
+pub use events::{Event, Wait};
 pub use open_files::{IoMode, UnknownIoMode};
-pub use ring::{Event, LocalRing, Wait};
+pub use ring::LocalRing;
 pub use set_up::RingError;
 pub use storage::LocalStorage;
 

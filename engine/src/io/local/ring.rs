@@ -14,13 +14,13 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::clone::Reflink;
+use super::events::{Event, Wait};
 use super::file_work::{Blocks, Copying, FileStep, FileWork};
 use super::helper::{Done, Finished, Helper, Task};
 use super::holes::data_ranges;
@@ -36,44 +36,6 @@ use crate::units::ByteRange;
 
 /// `IORING_ENTER_GETEVENTS`: have the kernel post completions without waiting for one.
 const ENTER_GETEVENTS: u32 = 1;
-
-/// Something that the ring has to tell.
-#[derive(Debug)]
-pub enum Event {
-    /// An operation of the engine has ended.
-    Completed(Completion),
-    /// A receive has ended: with the number of bytes, 0 at the end of the stream.
-    Received {
-        /// As given to `receive`.
-        token: u64,
-        /// As given to `receive`, filled as far as `result` says.
-        buffer: Buffer,
-        /// Bytes received.
-        result: io::Result<usize>,
-    },
-    /// A send has ended.
-    Sent {
-        /// As given to `send`.
-        token: u64,
-        /// As given to `send`.
-        parts: VecDeque<Part>,
-        /// Bytes sent: all of them, or else an error.
-        result: io::Result<usize>,
-    },
-    /// The waker was written since the last event of this kind.
-    Woken,
-}
-
-/// How long `LocalRing::enter` waits for an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Not at all.
-    No,
-    /// Until there is one, or this time has passed.
-    AtMost(Duration),
-    /// Until there is one.
-    Forever,
-}
 
 /// The ring.
 pub struct LocalRing {

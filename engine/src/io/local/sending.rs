@@ -13,9 +13,9 @@ use std::sync::Arc;
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 
+use super::events::Event;
 use super::in_flight::{InFlight, Next, bytes_or_error, count, is_transient};
 use super::open_files::OpenFiles;
-use super::ring::Event;
 use super::storage::LocalStorage;
 use super::{in_place, lending};
 use crate::io::{Buffer, Part, Stretch};
