@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
+use rustix::fs::{Advice, fadvise};
+
 use super::*;
 
 /// Bytes that differ from those near them.

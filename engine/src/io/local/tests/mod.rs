@@ -4,18 +4,17 @@ mod copies;
 mod direct;
 mod files;
 mod lending;
+mod page_cache;
 mod read_ahead;
 mod ring;
 mod store;
 mod two_rings;
 
 use std::fs::File;
-use std::io::IoSliceMut;
 
-use rustix::fs::{Advice, fadvise};
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tempfile::TempDir;
 
+use self::page_cache::{has_a_cache, is_cached};
 use super::directory::file_name;
 use super::*;
 use crate::io::{
@@ -73,28 +72,4 @@ fn read(ring: &mut LocalRing, offset: u64, bytes: usize) -> Vec<u8> {
 fn write(ring: &mut LocalRing, offset: u64, data: &[u8]) {
     let outcome = perform(ring, HOME, Action::Write { offset, data: data.into() }).unwrap();
     assert!(matches!(outcome, Outcome::Buffer(buffer) if *buffer == *data));
-}
-
-/// Whether the page cache holds the byte at `offset`. Looking may make it do so a little later.
-fn is_cached(file: &File, offset: u64) -> bool {
-    let mut byte = [0];
-    let result = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
-    match result {
-        Ok(count) => count == 1,
-        Err(Errno::AGAIN) => false,
-        // In memory nothing ever waits.
-        Err(Errno::OPNOTSUPP) => true,
-        Err(other) => panic!("reading what is cached: {other}"),
-    }
-}
-
-/// Whether the file system of this directory has a cache that can be dropped; one in memory has none.
-fn has_a_cache(dir: &TempDir) -> bool {
-    let path = dir.path().join("probe");
-    std::fs::write(&path, "x").unwrap();
-    let file = File::open(&path).unwrap();
-    file.sync_data().unwrap();
-    assert!(is_cached(&file, 0));
-    fadvise(&file, 0, None, Advice::DontNeed).unwrap();
-    !is_cached(&file, 0)
 }
