@@ -22,7 +22,7 @@ const BLOCK: u64 = 4096;
 
 fn options(mutation: Option<Mutation>) -> OpenOptions {
     OpenOptions {
-        journal_bytes: 4 * SEGMENT_BYTES,
+        journal_bytes: 8 * SEGMENT_BYTES,
         segment_bytes: u32::try_from(SEGMENT_BYTES).expect("small"),
         entropy: [11; 32],
         mutation,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use flashtrack_engine::io::local::{Access, LocalStorage};
 use flashtrack_engine::journal::{FRAME_HEADER_BYTES, FrameContent, Inspection, inspect};
 use flashtrack_engine::state::Record;
+use flashtrack_engine::store::FORMAT_VERSION;
 
 use crate::process::{STORE, Server, refused_start};
 
@@ -153,13 +154,14 @@ fn a_store_of_another_version_is_refused_naming_both_versions() {
         if sector == [0; 512] {
             continue;
         }
-        sector[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        sector[8..12].copy_from_slice(&9_u32.to_le_bytes());
         let sum = crc32c::crc32c(&sector[..508]);
         sector[508..].copy_from_slice(&sum.to_le_bytes());
         header.write_all_at(&sector, copy).expect("it is written");
     }
 
-    assert_refused(folder.path(), &["version 2", "version 1", "release"]);
+    let ours = format!("version {FORMAT_VERSION}");
+    assert_refused(folder.path(), &["version 9", &ours, "release"]);
 }
 
 #[test]

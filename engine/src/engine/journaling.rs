@@ -13,7 +13,7 @@ use super::barrier::{BarrierId, Then};
 use super::ops::Pending;
 use super::write::Unwritten;
 use super::{Engine, Shutdown};
-use crate::io::{Action, CreateSpace, IoFailure, Outcome, ZeroSpace};
+use crate::io::{Action, CreateSpace, IoFailure, Object, Outcome, ZeroSpace};
 use crate::journal::WriteTicket;
 use crate::limits;
 use crate::state::{Effects, Record};
@@ -177,7 +177,7 @@ impl Engine {
             let freed = run.iter().map(|&(_, slot)| slot).collect();
             let barrier = self.barrier(Then::Free(pool, freed));
             let action = Action::Zero { offset: first.offset(), bytes, space: ZeroSpace::Release };
-            self.emit(crate::io::Object::Pool(pool), action, Pending::Barrier(barrier));
+            self.emit(Object::Pool(pool), action, Pending::Barrier(barrier));
         }
     }
 
@@ -216,15 +216,34 @@ impl Engine {
             self.journaling.retry_segments_at_us = None;
             self.journal.retry_slots();
         }
-        while let Some(slot) = self.journal.wanted_slot() {
+        while let Some((slot, space)) = self.journal.wanted_slot() {
             let bytes = self.journal.segment_bytes();
-            let action = Action::Create { bytes, space: CreateSpace::Preallocated };
-            self.emit(crate::io::Object::Segment(slot), action, Pending::Segment(slot));
+            // The end of a server does not wait for writes that only later ones profit from.
+            let ends = self.shutdown != Shutdown::No;
+            let space = if ends { CreateSpace::Preallocated } else { space };
+            let action = Action::Create { bytes, space };
+            self.emit(Object::Segment(slot), action, Pending::Segment(slot, space));
         }
     }
 
-    /// A segment could not be made: the journal goes on with those that it has (rule O9).
-    pub(super) fn slot_failed(&mut self, slot: u32) {
+    /// A segment was made, or could not be: then the journal goes on with those that it has (rule O9).
+    pub(super) fn segment_made(
+        &mut self,
+        slot: u32,
+        space: CreateSpace,
+        result: Result<Outcome, IoFailure>,
+    ) {
+        match result {
+            Ok(_) if space == CreateSpace::Written => {
+                let action = Action::Write { offset: 0, data: self.journal.ready_mark(slot) };
+                self.emit(Object::Segment(slot), action, Pending::ReadyMark(slot));
+            }
+            Ok(_) => self.journal.slot_ready(slot),
+            Err(_) => self.slot_failed(slot),
+        }
+    }
+
+    fn slot_failed(&mut self, slot: u32) {
         self.journal.slot_failed(slot);
         self.journaling.retry_segments_at_us = Some(self.now.monotonic_us + RETRY_US);
     }

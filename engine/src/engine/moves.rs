@@ -14,6 +14,7 @@ use super::Engine;
 use super::barrier::BarrierId;
 use super::ops::{Pending, TRANSFER_BYTES_MAX};
 use crate::io::{Buffer, IoFailure, Object, Outcome};
+use crate::journal::FRAME_HEADER_BYTES;
 use crate::lookup::{Piece, Place};
 use crate::request::RequestError;
 use crate::stage::Content;
@@ -31,8 +32,8 @@ pub(super) struct Move {
 const JOINED_BYTES_MAX: u64 = 256 << 10;
 /// Bytes of each part of these.
 const PART_BYTES_MAX: u64 = 16 << 10;
-/// Bytes between two frames' data that are read along: a header and the rest of a sector.
-const GAP_BYTES_MAX: u64 = 1024;
+/// Bytes between two frames' data that are read along: a header and the rest of a block.
+const GAP_BYTES_MAX: u64 = FRAME_HEADER_BYTES + BLOCK_BYTES;
 
 /// Several reads on their way into one write.
 #[derive(Debug)]

@@ -6,7 +6,8 @@ use super::barrier::{BarrierId, HomeWrite, Host, Then};
 use super::moves::Scattering;
 use super::room::WaitingWrite;
 use crate::io::{
-    Action, Buffer, Completion, IoFailure, Object, Op, OpId, Outcome, Stretch, ZeroSpace,
+    Action, Buffer, Completion, CreateSpace, IoFailure, Object, Op, OpId, Outcome, Stretch,
+    ZeroSpace,
 };
 use crate::journal::WriteTicket;
 use crate::lookup::Place;
@@ -53,7 +54,9 @@ pub(super) enum Pending {
     /// A sync of a home or pool.
     ObjectSync(Object),
     /// A new segment.
-    Segment(u32),
+    Segment(u32, CreateSpace),
+    /// The mark of a new segment that is full of zeroes.
+    ReadyMark(u32),
     /// Anything else that a barrier waits for.
     Barrier(BarrierId),
     /// Where a home holds data, for a transfer that keeps holes.
@@ -150,10 +153,9 @@ impl Engine {
             Pending::Journal(ticket) => self.journal_written(ticket, completion.result),
             Pending::JournalSync => self.journal_synced(completion.result),
             Pending::ObjectSync(object) => self.object_synced(object, completion.result),
-            Pending::Segment(slot) => match completion.result {
-                Ok(_) => self.journal.slot_ready(slot),
-                Err(_) => self.slot_failed(slot),
-            },
+            Pending::Segment(slot, space) => self.segment_made(slot, space, completion.result),
+            // A slot without its mark is only slower to open.
+            Pending::ReadyMark(slot) => self.journal.slot_ready(slot),
             Pending::Barrier(barrier) => {
                 self.release(barrier, completion.result.map(drop).map_err(host_error));
             }

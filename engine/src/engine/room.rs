@@ -105,12 +105,11 @@ impl Engine {
     fn journal_need(&self, change: &Change) -> u64 {
         const RECORD_BYTES_PER_BLOCK: u64 = 24;
         let blocks = change.range.bytes().div_ceil(BLOCK_BYTES) + 1;
-        let frame_bytes = self.journal.payload_max();
         let frames = match &change.bytes {
             NewBytes::Data(data) => {
-                (data.len() as u64).div_ceil(frame_bytes) * Journal::cost(frame_bytes)
-                    - frame_bytes.saturating_sub(data.len() as u64)
-                    + Journal::cost(0)
+                let bytes = data.len() as u64;
+                let frames = bytes.div_ceil(self.journal.payload_max());
+                Journal::cost_together(frames, bytes) + Journal::cost(0)
             }
             NewBytes::Zeroes(_) | NewBytes::Trim => 2 * Journal::cost(0),
         };

@@ -254,4 +254,7 @@ pub enum CreateSpace {
     Sparse,
     /// Allocated at once: later writes cannot run out of space (rule O9).
     Preallocated,
+    /// The same, and written with zeroes: a sync of later writes has nothing but them to bring to the disk, where the file
+    /// system would have to note of unwritten space that it is written now. Takes as long as writing does.
+    Written,
 }

@@ -1,8 +1,9 @@
 //! Making a new store. The header comes last and commits it: until then nothing is a store, and creation starts over.
 
 use super::error::{create as create_object, length, read, remove, sync, write};
+use super::segment::ready_mark;
 use super::{OpenError, checkpoint};
-use crate::io::{Object, Storage};
+use crate::io::{CreateSpace, Object, Storage};
 use crate::limits::FRAME_DATA_MAX;
 use crate::store::{
     HEADER_BLOCK_BYTES, HEADER_BYTES, HeaderCopies, HeaderFault, StoreHeader, StoreUuid,
@@ -135,12 +136,15 @@ pub fn create(storage: &mut dyn Storage, parameters: &CreateParameters) -> Resul
     }
     let header = parameters.header();
     let bytes = checkpoint::object_bytes(parameters.checkpoint.len() as u64);
-    create_object(storage, Object::Checkpoint(0), bytes)?;
-    create_object(storage, Object::Checkpoint(1), bytes)?;
+    create_object(storage, Object::Checkpoint(0), bytes, CreateSpace::Preallocated)?;
+    create_object(storage, Object::Checkpoint(1), bytes, CreateSpace::Preallocated)?;
     checkpoint::write_first(storage, &header, &parameters.checkpoint)?;
     for slot in 0..FIRST_SEGMENTS {
-        create_object(storage, Object::Segment(slot), u64::from(header.segment_bytes))?;
+        let (object, bytes) = (Object::Segment(slot), u64::from(header.segment_bytes));
+        create_object(storage, object, bytes, CreateSpace::Written)?;
+        write(storage, object, 0, &ready_mark(header.uuid, header.secret, slot))?;
+        sync(storage, object)?;
     }
-    create_object(storage, Object::Header, HEADER_BYTES)?;
+    create_object(storage, Object::Header, HEADER_BYTES, CreateSpace::Preallocated)?;
     write_header(storage, &header, 0)
 }

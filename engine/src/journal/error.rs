@@ -129,13 +129,14 @@ pub(super) fn sync(storage: &mut dyn Storage, object: Object) -> Result<(), Open
     storage.sync(object).map_err(|failure| OpenError::Storage { action: "sync", object, failure })
 }
 
-/// Creates a preallocated object, naming it when that fails.
+/// Creates an object, naming it when that fails.
 pub(super) fn create(
     storage: &mut dyn Storage,
     object: Object,
     bytes: u64,
+    space: CreateSpace,
 ) -> Result<(), OpenError> {
-    storage.create(object, bytes, CreateSpace::Preallocated).map_err(|failure| OpenError::Storage {
+    storage.create(object, bytes, space).map_err(|failure| OpenError::Storage {
         action: "create",
         object,
         failure,

@@ -11,7 +11,7 @@
 //! - J2 A frame lies within one segment, and all frames of a segment are of one opening.
 //! - J3 `durable` covers a frame only when a sync that began after the frame, all frames before it and the headers of
 //!   their segments were written has succeeded. `synced_through` in frames and segment headers was `durable` then.
-//! - J4 A write never touches a sector that an earlier write touched and that still counts.
+//! - J4 A write is whole blocks, and never touches one that an earlier write touched and that still counts.
 //! - J5 Recovery accepts a prefix of the frames. Damage before the greatest `synced_through` known is corruption: the store is
 //!   not opened, and nothing is written. Damage after it ends the prefix.
 //! - J6 Recovery changes nothing that the next recovery might need, until one sector, the header of its first fresh segment,

@@ -22,7 +22,7 @@ use super::segment::{CONTENT_OFFSET, Layout};
 use super::slots::Slots;
 use super::survey::Survey;
 use super::{Damage, Journal, Needed, OpenError, verify};
-use crate::io::{Object, Storage};
+use crate::io::{CreateSpace, Object, Storage};
 use crate::store::{HEADER_BLOCK_BYTES, HeaderFault, StoreHeader};
 use crate::units::{Position, Seq};
 
@@ -194,6 +194,7 @@ fn sort_slots(storage: &mut dyn Storage, judged: &Judged) -> Result<(Slots, Vec<
             live.entry(number).or_insert(slot);
         }
     }
+    free.extend(&survey.ready);
     for nameless in &survey.nameless {
         if !live.values().any(|&slot| slot == nameless.slot) {
             free.insert(nameless.slot);
@@ -320,7 +321,8 @@ fn create_slot(
     segment_bytes: u64,
 ) -> Result<(), OpenError> {
     let slot = slots.begin_create();
-    create(storage, Object::Segment(slot), segment_bytes)?;
+    // It is written and synced at once: to write it with zeroes before would only take longer.
+    create(storage, Object::Segment(slot), segment_bytes, CreateSpace::Preallocated)?;
     slots.ready(slot);
     Ok(())
 }

@@ -12,8 +12,8 @@ use super::survey::{Nameless, Segment, Survey, find_frames};
 use super::window::Window;
 use super::{Damage, Mark, OpenError};
 use crate::io::{Object, Storage, Stretch};
-use crate::store::{SECTOR_BYTES, SectorFault, StoreHeader, checksum};
-use crate::units::{ByteRange, Position, Seq, VolumeId};
+use crate::store::{SectorFault, StoreHeader, checksum};
+use crate::units::{BLOCK_BYTES, ByteRange, Position, Seq, VolumeId};
 
 /// A frame of the journal, as recovery gives it to the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Accepted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stop {
     pub(super) mark: Mark,
-    /// Where the frame was looked for that is not acceptable: at the mark or in the next sector.
+    /// Where the frame was looked for that is not acceptable: at the mark or in the next block.
     pub(super) at: Position,
     pub(super) segment: u64,
     pub(super) slot: Option<u32>,
@@ -118,6 +118,12 @@ impl Scan {
         if self.synced_through <= mark.position && !anchor_lost {
             return None;
         }
+        // What ends with its segment goes on in the next, whose header cannot be read then.
+        let (segment, slot, fault) = if at < layout.end(segment) {
+            (segment, slot, fault)
+        } else {
+            (segment + 1, None, FrameFault::NoSegment)
+        };
         Some(Damage {
             segment,
             object: slot.map(Object::Segment),
@@ -233,7 +239,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The frame after `mark`: right there, or, when a new write began with it, in the next sector.
+    /// The frame after `mark`: right there, or, when a new write began with it, in the next block.
     /// Otherwise where it should be, and what is wrong there.
     fn next_frame(
         &self,
@@ -242,15 +248,15 @@ impl Walk<'_> {
         segment: &Segment,
         mark: &Mark,
     ) -> Result<Result<Accepted, (Position, FrameFault)>, OpenError> {
-        let sector = Position(mark.position.0.next_multiple_of(SECTOR_BYTES as u64));
+        let block = Position(mark.position.0.next_multiple_of(BLOCK_BYTES));
         let fault = match self.frame_at(storage, window, segment, mark, mark.position)? {
-            Err(fault) if sector != mark.position => fault,
+            Err(fault) if block != mark.position => fault,
             done => return Ok(done.map_err(|fault| (mark.position, fault))),
         };
-        // The sector is where the frame should be, unless there is a trace of one at the mark.
-        Ok(match self.frame_at(storage, window, segment, mark, sector)? {
+        // The block is where the frame should be, unless there is a trace of one at the mark.
+        Ok(match self.frame_at(storage, window, segment, mark, block)? {
             Err(_) if fault != FrameFault::Absent => Err((mark.position, fault)),
-            done => done.map_err(|fault| (sector, fault)),
+            done => done.map_err(|fault| (block, fault)),
         })
     }
 

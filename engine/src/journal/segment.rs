@@ -12,6 +12,7 @@ use crate::units::Position;
 pub(super) const CONTENT_OFFSET: u64 = HEADER_BLOCK_BYTES as u64;
 
 const MAGIC: [u8; 8] = *b"FTSEGMNT";
+const READY_MAGIC: [u8; 8] = *b"FTSREADY";
 
 /// What the header of a segment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,20 @@ impl SegmentHeader {
         }
         Ok(header)
     }
+}
+
+/// The first block of a slot that is full of zeroes otherwise, until a segment begins there.
+pub(super) fn ready_mark(uuid: StoreUuid, seed: u32, slot: u32) -> Vec<u8> {
+    sealed_block(READY_MAGIC, seed, |fields| {
+        fields.put(&uuid.0);
+        fields.put_u32(slot);
+    })
+}
+
+/// True when `block` is that of this slot.
+pub(super) fn is_ready_mark(block: &[u8], store: &StoreHeader, slot: u32) -> bool {
+    open_sector(block, READY_MAGIC, store.secret)
+        .is_ok_and(|mut fields| fields.take() == store.uuid.0 && fields.take_u32() == slot)
 }
 
 /// Translates between positions and places in segments.

@@ -5,12 +5,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::io::CreateSpace;
+
 /// Free slots kept ready beyond the segment being filled, at least: the reserve for records, and two for host writes.
 const READY_AHEAD_MIN: usize = 4;
 /// To make a segment takes a commit of the file system, which waits for hundreds of milliseconds while a home is synced, and a
 /// burst of writes that needs it waits too. Half of the journal is what a burst fills at full speed (P1 of `pressure`); so
 /// many segments of that half are made while it does.
 const MADE_MEANWHILE: usize = 4;
+
+/// While at most this part of the journal is in use, new slots are written with zeroes, one at a time: the first segment in
+/// a slot is then synced as fast as the next. In a burst that would take the disk from the hosts.
+const WRITTEN_BELOW: usize = 8;
 
 /// How many slots are to be ready in a journal of `capacity` segments.
 fn ready_ahead(capacity: usize) -> usize {
@@ -86,13 +92,16 @@ impl Slots {
         }
     }
 
-    /// A slot to create now: while too few are ready for a burst and `capacity` allows it.
-    pub(super) fn wanted(&mut self, capacity: usize) -> Option<u32> {
+    /// A slot to create now, and how: while too few are ready for a burst and `capacity` allows it.
+    pub(super) fn wanted(&mut self, capacity: usize) -> Option<(u32, CreateSpace)> {
         let ready = self.free.len() + self.creating.len();
         if self.paused || ready >= ready_ahead(capacity) || self.live.len() + ready >= capacity {
             return None;
         }
-        Some(self.begin_create())
+        let is_burst = self.live.len() > (capacity / WRITTEN_BELOW).max(1);
+        let space = if is_burst { CreateSpace::Preallocated } else { CreateSpace::Written };
+        let waits = space == CreateSpace::Written && !self.creating.is_empty();
+        (!waits).then(|| (self.begin_create(), space))
     }
 
     /// Names a slot that is not there and counts it as being created.
@@ -140,33 +149,51 @@ mod tests {
     #[test]
     fn slots_are_wanted_ahead_of_need_up_to_the_capacity() {
         let mut slots = Slots::default();
-        let wanted: Vec<u32> = std::iter::from_fn(|| slots.wanted(10)).collect();
-        assert_eq!(wanted, [0, 1, 2, 3]);
-        for slot in wanted {
+        for slot in 0..4 {
+            assert_eq!(slots.wanted(10), Some((slot, CreateSpace::Written)));
+            assert_eq!(slots.wanted(10), None, "one at a time");
             slots.ready(slot);
         }
         assert_eq!(slots.wanted(10), None);
         assert_eq!(slots.take(1), Some(0));
         assert_eq!(slots.wanted(4), None, "the capacity is reached");
-        assert_eq!(slots.wanted(5), Some(4));
-        let wanted: Vec<u32> = std::iter::from_fn(|| slots.wanted(64)).collect();
-        assert_eq!(wanted.len(), 28 - 4, "nearly half of a large journal is ready");
+        let wanted = std::iter::from_fn(|| {
+            let (slot, _) = slots.wanted(64)?;
+            slots.ready(slot);
+            Some(slot)
+        });
+        assert_eq!(wanted.count(), 28 - 3, "nearly half of a large journal is ready");
+    }
+
+    #[test]
+    fn in_a_burst_slots_are_made_at_once_and_not_written() {
+        let mut slots = Slots::new(
+            (1..=9).map(|number| (u64::from(number), number)).collect(),
+            (10..36).collect(),
+            BTreeSet::new(),
+        );
+        assert_eq!(slots.wanted(64), Some((0, CreateSpace::Preallocated)));
+        assert_eq!(slots.wanted(64), Some((36, CreateSpace::Preallocated)));
+        slots.ready(0);
+        slots.ready(36);
+        slots.release_below(2);
+        assert_eq!(slots.wanted(80), Some((37, CreateSpace::Written)));
     }
 
     #[test]
     fn after_a_failed_creation_none_is_wanted_until_segments_are_released() {
         let mut slots = Slots::default();
-        let slot = slots.wanted(10).unwrap();
+        let (slot, _) = slots.wanted(10).unwrap();
         slots.ready(slot);
         slots.take(1);
-        let slot = slots.wanted(10).unwrap();
+        let (slot, _) = slots.wanted(10).unwrap();
         slots.failed(slot);
         assert_eq!(slots.wanted(10), None);
         slots.release_below(1);
         assert_eq!(slots.wanted(10), None, "nothing was released");
         slots.release_below(2);
         assert_eq!(slots.free_count(), 1);
-        assert_eq!(slots.wanted(10), Some(1));
+        assert_eq!(slots.wanted(10), Some((1, CreateSpace::Written)));
     }
 
     #[test]

@@ -2,13 +2,17 @@
 //!
 //! A segment's `after` makes void what older segments hold past it. So the content of a segment counts up to the
 //! least `after` of all younger segments, and a segment of which nothing counts is void.
+//!
+//! A slot that carries the mark of those written with zeroes is not looked through for frames whose header was lost. The header
+//! takes the mark's place with the segment's first frames, so where the mark is, nothing was synced, unless that write was
+//! lost although its sync succeeded. Later frames tell of it, so their first place is looked at all the same.
 
 use std::collections::BTreeMap;
 
 use super::OpenError;
 use super::error::{data, length, read};
 use super::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader};
-use super::segment::{CONTENT_OFFSET, Layout, SegmentHeader};
+use super::segment::{CONTENT_OFFSET, Layout, SegmentHeader, is_ready_mark};
 use crate::io::{Object, Storage, Stretch};
 use crate::store::{HEADER_BLOCK_BYTES, SectorFault, StoreHeader};
 use crate::units::{ByteRange, Position};
@@ -33,6 +37,9 @@ pub(super) struct Nameless {
     pub(super) fault: SectorFault,
 }
 
+/// Bytes at the start of a ready slot's content that are looked at: the frames of the first writes.
+const LOOKED_AT: usize = 64 << 10;
+
 /// A slot whose object has another length than a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WrongLength {
@@ -53,6 +60,8 @@ pub(super) struct Survey {
     pub(super) void: BTreeMap<u64, Segment>,
     /// Slots without a whole header.
     pub(super) nameless: Vec<Nameless>,
+    /// Slots in which nothing was written but zeroes and the mark that says so.
+    pub(super) ready: Vec<u32>,
     /// Slots whose object has another length than a segment.
     pub(super) wrong_length: Vec<WrongLength>,
     /// By `after`: what goes on there.
@@ -78,6 +87,10 @@ impl Survey {
             }
             let header = match SegmentHeader::decode(&block, store) {
                 Ok(header) => header,
+                Err(_) if is_ready_mark(&block, store, slot) && is_unused(storage, slot)? => {
+                    survey.ready.push(slot);
+                    continue;
+                }
                 Err(fault) => {
                     survey.nameless.push(Nameless { slot, fault });
                     continue;
@@ -127,6 +140,13 @@ impl Survey {
         let all = self.segments.values().chain(self.void.values());
         all.map(|segment| segment.header.opening).max().unwrap_or(0)
     }
+}
+
+/// True when no frame is where the first ones of a segment would be.
+fn is_unused(storage: &mut dyn Storage, slot: u32) -> Result<bool, OpenError> {
+    let mut content = vec![0; LOOKED_AT];
+    read(storage, Object::Segment(slot), CONTENT_OFFSET, &mut content)?;
+    Ok(content.iter().all(|&byte| byte == 0))
 }
 
 /// Every whole frame header in `slot` that lies where it says, from byte `from` up to byte `to` of the segment: how a

@@ -13,8 +13,8 @@ use super::segment::Layout;
 use super::window::Window;
 use super::{OpenError, survey};
 use crate::io::{Object, Storage, Stretch};
-use crate::store::{SECTOR_BYTES, StoreHeader, checksum};
-use crate::units::{ByteRange, Position, Seq};
+use crate::store::{StoreHeader, checksum};
+use crate::units::{BLOCK_BYTES, ByteRange, Position, Seq};
 
 /// Bytes of a staged write that are still needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,22 +177,22 @@ impl<'a> OldSegment<'a> {
         Ok(None)
     }
 
-    /// The frame at `place`, or, when a new write began with it, in the next sector.
+    /// The frame at `place`, or, when a new write began with it, in the next block.
     fn next_frame(
         &self,
         storage: &mut dyn Storage,
         window: &mut Window,
         place: Position,
     ) -> Result<Result<FrameHeader, Fault>, OpenError> {
-        let sector = Position(place.0.next_multiple_of(SECTOR_BYTES as u64));
+        let block = Position(place.0.next_multiple_of(BLOCK_BYTES));
         let fault = match self.frame_at(storage, window, place)? {
-            Err(fault) if sector != place => fault,
+            Err(fault) if block != place => fault,
             done => return Ok(done.map_err(|fault| (place, fault))),
         };
-        // The sector is where the frame should be, unless there is a trace of one right here.
-        Ok(match self.frame_at(storage, window, sector)? {
+        // The block is where the frame should be, unless there is a trace of one right here.
+        Ok(match self.frame_at(storage, window, block)? {
             Err(_) if fault != FrameFault::Absent => Err((place, fault)),
-            done => done.map_err(|fault| (sector, fault)),
+            done => done.map_err(|fault| (block, fault)),
         })
     }
 

@@ -6,17 +6,16 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::Mark;
-use super::frame::{FrameHeader, FrameKind, frame_bytes};
-use super::segment::{CONTENT_OFFSET, Layout, SegmentHeader};
+use super::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind, frame_bytes};
+use super::segment::{CONTENT_OFFSET, Layout, SegmentHeader, ready_mark};
 use super::slots::Slots;
-use crate::io::{Buffer, BufferBuilder, Object};
+use crate::io::{Buffer, BufferBuilder, CreateSpace, Object};
 use crate::limits::{FRAME_DATA_MAX, FRAME_ZERO_MAX};
-use crate::store::{SECTOR_BYTES, StoreHeader, StoreUuid, checksum};
+use crate::store::{StoreHeader, StoreUuid, checksum};
 use crate::units::{BLOCK_BYTES, ByteRange, Position, Seq, VolumeId};
 
 /// Free segments that host writes leave for records, above all those that free journal space.
 const RESERVE_SEGMENTS: u64 = 2;
-const SECTOR: u64 = SECTOR_BYTES as u64;
 
 /// Where an appended frame lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +32,7 @@ pub struct Appended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteTicket(pub u64);
 
-/// A write to perform: whole sectors.
+/// A write to perform: whole blocks.
 #[derive(Debug)]
 pub struct JournalWrite {
     /// The segment's slot.
@@ -223,10 +222,10 @@ impl Journal {
 
     /// Leaves a batch whose end is the place of the next frame, of `bytes` bytes.
     fn make_place(&mut self, bytes: u64) {
-        // A new batch begins in a sector of its own (J4): a write torn by a power cut must not harm
-        // frames that are synced.
+        // A new batch begins in a block of its own (J4): a write torn by a power cut must not harm frames that are
+        // synced, and the page cache takes whole blocks without reading what was there.
         let offset = if self.batches.is_empty() {
-            self.offset.next_multiple_of(SECTOR)
+            self.offset.next_multiple_of(BLOCK_BYTES)
         } else {
             self.offset
         };
@@ -281,7 +280,13 @@ impl Journal {
 
     /// The most that a frame with `payload_bytes` bytes of payload takes of `room`.
     pub fn cost(payload_bytes: u64) -> u64 {
-        frame_bytes(payload_bytes) + SECTOR - 1
+        Self::cost_together(1, payload_bytes)
+    }
+
+    /// The most that so many frames, appended one after the other and with so many bytes of payload in all, take of `room`:
+    /// they leave in one write, or in one for each segment.
+    pub fn cost_together(frames: u64, payload_bytes: u64) -> u64 {
+        payload_bytes + frames * (FRAME_HEADER_BYTES + FRAME_ALIGN - 1) + BLOCK_BYTES - 1
     }
 
     /// Bytes that may still be appended as host writes, counted by `cost`; the reserve is left for records.
@@ -298,7 +303,7 @@ impl Journal {
     /// True when a frame with this payload can be appended now.
     pub fn fits(&self, payload_bytes: u64) -> bool {
         self.slots.free_count() > 0
-            || self.offset.next_multiple_of(SECTOR) + frame_bytes(payload_bytes)
+            || self.offset.next_multiple_of(BLOCK_BYTES) + frame_bytes(payload_bytes)
                 <= self.layout.segment_bytes()
     }
 
@@ -336,7 +341,8 @@ impl Journal {
         for batch in self.batches.drain(..) {
             let ticket = WriteTicket(self.first_ticket + self.in_flight.len() as u64);
             let mut bytes = batch.bytes;
-            bytes.pad_to(bytes.len().next_multiple_of(SECTOR_BYTES));
+            let block = usize::try_from(BLOCK_BYTES).expect("a small constant");
+            bytes.pad_to(bytes.len().next_multiple_of(block));
             let data = bytes.finish();
             self.batch_bytes = data.len();
             let object = Object::Segment(batch.slot);
@@ -437,10 +443,16 @@ impl Journal {
         self.layout.start(self.slots.oldest().unwrap_or(self.number))
     }
 
-    /// A slot to create, `segment_bytes` long and preallocated, ahead of need.
-    pub fn wanted_slot(&mut self) -> Option<u32> {
+    /// A slot to create, `segment_bytes` long, ahead of need. One that is `Written` gets its `ready_mark` before it is ready.
+    pub fn wanted_slot(&mut self) -> Option<(u32, CreateSpace)> {
         let capacity = usize::try_from(self.record_segments).unwrap_or(usize::MAX);
         self.slots.wanted(capacity)
+    }
+
+    /// The first block of a slot that was written with zeroes: an opening does not look through them then. No sync waits
+    /// for it.
+    pub fn ready_mark(&self, slot: u32) -> Buffer {
+        Buffer::from_vec(ready_mark(self.uuid, self.seed, slot))
     }
 
     /// The slot was created.

@@ -8,7 +8,7 @@
 use super::sector::{HEADER_BLOCK_BYTES, SectorFault, open_sector, sealed_block};
 
 /// The only format version that this release reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Bytes of the header object.
 pub(crate) const HEADER_BYTES: u64 = 2 * HEADER_BLOCK_BYTES as u64;
 
@@ -191,11 +191,11 @@ mod tests {
     #[test]
     fn another_version_is_named_and_not_taken_for_damage() {
         let block = sealed_block(MAGIC, 0, |fields| {
-            fields.put_u32(2);
+            fields.put_u32(FORMAT_VERSION + 1);
             fields.put_u32(0);
             fields.put_u64(9);
         });
         let copies = HeaderCopies::decode(&header(8).encode(), &block);
-        assert_eq!(copies.newest(), Err(HeaderFault::Version(2)));
+        assert_eq!(copies.newest(), Err(HeaderFault::Version(FORMAT_VERSION + 1)));
     }
 }

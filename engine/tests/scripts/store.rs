@@ -19,7 +19,7 @@ use flashtrack_engine::{Engine, OpenOptions};
 pub(crate) const BLOCK: u64 = 4096;
 /// Bytes of a track of a volume of type `fb`.
 pub(crate) const TRACK: u64 = 64 << 10;
-const SEGMENT_BYTES: u32 = 64 << 10;
+const SEGMENT_BYTES: u32 = 128 << 10;
 
 /// What came of a request.
 pub(crate) type Outcome = Result<ReplyData, RequestError>;
@@ -69,7 +69,7 @@ impl Store {
             ..OpenOptions::default()
         };
         let engine = Engine::open(&mut disk, &options, now).expect("an empty store");
-        Self {
+        let mut store = Self {
             engine,
             disk,
             now,
@@ -79,7 +79,13 @@ impl Store {
             held: Vec::new(),
             done_to_pools: Vec::new(),
             turns: Vec::new(),
+        };
+        // Segments are made ahead of need.
+        while !store.turns.ends_with(&[const { vec![] }; 10]) {
+            store.take_turns(1);
         }
+        store.turns.clear();
+        store
     }
 
     /// From now on operations of which this is true wait, until `end` or `fail` is told of them.

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::helper::write_zeroes;
 use super::open_files::Alignment;
 use crate::io::{CreateSpace, Object};
 use crate::units::{PoolId, VolumeId};
@@ -198,8 +199,11 @@ impl Directory {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let filled = (|| {
             file.set_len(bytes)?;
-            if space == CreateSpace::Preallocated && bytes > 0 {
+            if space != CreateSpace::Sparse && bytes > 0 {
                 fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
+            }
+            if space == CreateSpace::Written {
+                write_zeroes(&file, 0, bytes)?;
             }
             file.sync_all()?;
             sync_parent(&path)

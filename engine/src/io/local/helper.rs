@@ -20,7 +20,7 @@ use super::open_files::OpenFiles;
 use crate::io::{CreateSpace, Object, OpId, ZeroSpace};
 use crate::units::ByteRange;
 
-/// Zeroes written at once where the file system cannot punch holes.
+/// Zeroes written at once.
 const ZERO_CHUNK: usize = 1 << 20;
 
 /// One thing to do.
@@ -198,6 +198,11 @@ pub(super) fn zero(file: &File, offset: u64, bytes: u64, space: ZeroSpace) -> io
         }
         return Ok(());
     }
+    write_zeroes(file, offset, bytes)
+}
+
+/// Zeroes, written.
+pub(super) fn write_zeroes(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     let zeroes = vec![0; ZERO_CHUNK];
     let mut done = 0;
     while done < bytes {

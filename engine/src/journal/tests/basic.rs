@@ -98,7 +98,7 @@ fn a_sync_after_a_switch_of_segments_covers_both_segments() {
 }
 
 #[test]
-fn every_write_begins_in_a_sector_that_no_earlier_write_touched() {
+fn every_write_is_whole_blocks_that_no_earlier_write_touched() {
     let mut world = World::new();
     let mut end = None;
     for length in [1, 600, 3, 440, 448] {
@@ -106,8 +106,8 @@ fn every_write_begins_in_a_sector_that_no_earlier_write_touched() {
         let mut writes = Vec::new();
         world.store.journal.take_writes(&mut writes);
         for out in writes {
-            assert_eq!(out.offset % 512, 0);
-            assert_eq!(out.data.len() % 512, 0);
+            assert_eq!(out.offset % 4096, 0);
+            assert_eq!(out.data.len() % 4096, 0);
             assert!(end.is_none_or(|end| out.offset >= end));
             end = Some(out.offset + out.data.len() as u64);
             world.disk.write(out.object, out.offset, &out.data).unwrap();

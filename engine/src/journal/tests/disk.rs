@@ -39,8 +39,9 @@ impl TestDisk {
         Ok(())
     }
 
-    pub(super) fn pending_sectors(&self) -> usize {
-        self.pending.len()
+    /// Of each unsynced sector, in the order they were written, whether anything but zeroes is in it.
+    pub(super) fn pending_sectors(&self) -> Vec<bool> {
+        self.pending.iter().map(|(_, _, bytes)| bytes.iter().any(|&byte| byte != 0)).collect()
     }
 
     /// Cuts the power: `fate` is asked once for each unsynced sector, in the order they were written.

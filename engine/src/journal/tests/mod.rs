@@ -6,7 +6,7 @@ mod cuts;
 mod disk;
 mod rot;
 
-use crate::io::{Object, Storage};
+use crate::io::{CreateSpace, Object, Storage};
 use crate::journal::{
     Appended, CheckpointWriter, CreateParameters, FrameContent, Journal, Needed, OpenError,
     Recovered, ScannedFrame, create,
@@ -85,9 +85,13 @@ impl World {
     }
 
     fn provide_slots(&mut self) {
-        while let Some(slot) = self.store.journal.wanted_slot() {
-            let space = crate::io::CreateSpace::Preallocated;
+        while let Some((slot, space)) = self.store.journal.wanted_slot() {
             self.disk.create(Object::Segment(slot), u64::from(SEGMENT_BYTES), space).unwrap();
+            if space == CreateSpace::Written {
+                let mark = self.store.journal.ready_mark(slot);
+                self.disk.write(Object::Segment(slot), 0, &mark).unwrap();
+                self.disk.sync(Object::Segment(slot)).unwrap();
+            }
             self.store.journal.slot_ready(slot);
         }
     }

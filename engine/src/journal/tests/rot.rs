@@ -2,6 +2,9 @@
 //! is refused is not written to.
 
 use super::*;
+use crate::journal::create::read_header;
+use crate::journal::segment::ready_mark;
+use crate::journal::survey::Survey;
 use crate::journal::{FrameFault, inspect};
 
 /// A store with every kind of frame in two segments, then a watermark that says that all of it is synced.
@@ -79,6 +82,45 @@ fn every_flipped_byte_of_the_synced_journal_is_refused_or_harmless() {
 }
 
 #[test]
+fn a_ready_slot_is_one_with_the_mark_of_this_slot_and_no_frame_behind_it() {
+    let mut disk = new_disk();
+    let store = read_header(&mut disk).unwrap().newest().unwrap().0;
+    for slot in [4, 5] {
+        disk.create(Object::Segment(slot), SEGMENT_BYTES.into(), CreateSpace::Written).unwrap();
+        let mark = ready_mark(store.uuid, store.secret, 4);
+        disk.write(Object::Segment(slot), 0, &mark).unwrap();
+    }
+
+    assert_eq!(Survey::take(&mut disk, &store).unwrap().ready, [0, 1, 4]);
+
+    disk.write(Object::Segment(4), 30_000, &[1]).unwrap();
+    let survey = Survey::take(&mut disk, &store).unwrap();
+    assert_eq!(survey.ready, [0, 1]);
+    assert_eq!(survey.nameless.iter().map(|it| it.slot).collect::<Vec<_>>(), [4, 5]);
+}
+
+#[test]
+fn a_lost_write_that_began_a_segment_is_told_by_the_frames_behind_it() {
+    let mut world = World::new();
+    while world.journal().end().0 < 2 * u64::from(SEGMENT_BYTES) {
+        world.data(0, &[7; 9000]);
+        world.write_and_sync();
+    }
+    for byte in 0..3 {
+        world.data(0, &[byte; 4096]);
+        world.write_and_sync();
+    }
+    let end = Position(world.journal().end().0 - 1);
+    let Object::Segment(slot) = world.journal().locate(end).unwrap().0 else { unreachable!() };
+    let mark = world.journal().ready_mark(slot);
+    let mut disk = world.disk;
+    disk.write(Object::Segment(slot), 0, &mark).unwrap();
+    disk.sync(Object::Segment(slot)).unwrap();
+
+    assert!(matches!(recover(&mut disk), Err(OpenError::JournalDamaged(_))));
+}
+
+#[test]
 fn a_refusal_names_segment_offset_and_reason() {
     let mut world = World::new();
     let first = world.record(b"first");
@@ -110,7 +152,7 @@ fn a_flipped_byte_past_the_last_sync_never_gives_a_wrong_frame() {
     world.write();
     let slot = world.store.journal.locate(world.store.journal.durable()).unwrap().0;
     let mut lengths = std::collections::BTreeSet::new();
-    for at in 4096..8192 {
+    for at in 4096..3 * 4096 {
         let mut disk = world.disk.clone();
         disk.flip(slot, at);
         if let Some(found) = open_damaged(&mut disk, &format!("byte {at}")) {
@@ -166,7 +208,7 @@ fn a_damaged_newest_checkpoint_is_replaced_by_the_older_one_only_while_its_journ
         world.record(b"before any checkpoint");
         world.write_and_sync();
         world.checkpoint(b"the older one");
-        for _ in 0..9 {
+        for _ in 0..7 {
             world.data(0, &[1; 9000]);
             world.write_and_sync();
         }
@@ -212,7 +254,8 @@ fn a_store_of_another_version_is_refused_naming_both_versions() {
     let calls = disk.calls;
     let error = recover(&mut disk).unwrap_err();
     assert!(matches!(error, OpenError::Version { found: 9 }));
-    assert!(error.to_string().contains("version 9") && error.to_string().contains("version 1"));
+    let ours = format!("version {}", crate::store::FORMAT_VERSION);
+    assert!(error.to_string().contains("version 9") && error.to_string().contains(&ours));
     assert_eq!(disk.calls, calls);
 }
 

@@ -22,6 +22,19 @@ fn a_created_object_reads_as_zeroes_and_cannot_be_created_again() {
 }
 
 #[test]
+fn an_object_that_is_made_written_has_no_space_left_to_be_written_first() {
+    let dir = temporary();
+    let mut ring = ring(&dir);
+    let segment = Object::Segment(3);
+    let bytes = 2 * MIB as u64 + 4096;
+
+    perform(&mut ring, segment, Action::Create { bytes, space: CreateSpace::Written }).unwrap();
+
+    let file = File::open(dir.path().join(file_name(segment))).unwrap();
+    assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0)).unwrap(), bytes);
+}
+
+#[test]
 fn a_removed_object_is_gone_and_its_name_is_free() {
     let dir = temporary();
     let mut ring = ring(&dir);
